@@ -1,0 +1,58 @@
+#include "cupel/core/unicode.h"
+
+namespace cupel {
+
+namespace {
+
+// Length of the well-formed sequence at `i` (Unicode standard, table 3-7), or 0.
+std::size_t sequence_length(std::string_view s, std::size_t i) {
+  const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(s[k]); };
+  const auto tail = [&](std::size_t k, unsigned low = 0x80, unsigned high = 0xBF) {
+    return k < s.size() && byte(k) >= low && byte(k) <= high;
+  };
+  const unsigned a = byte(i);
+  if (a < 0x80) return 1;
+  if (a >= 0xC2 && a <= 0xDF) return tail(i + 1) ? 2 : 0;
+  if (a >= 0xE0 && a <= 0xEF) {
+    const unsigned low = a == 0xE0 ? 0xA0 : 0x80, high = a == 0xED ? 0x9F : 0xBF;
+    return tail(i + 1, low, high) && tail(i + 2) ? 3 : 0;
+  }
+  if (a >= 0xF0 && a <= 0xF4) {
+    const unsigned low = a == 0xF0 ? 0x90 : 0x80, high = a == 0xF4 ? 0x8F : 0xBF;
+    return tail(i + 1, low, high) && tail(i + 2) && tail(i + 3) ? 4 : 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::size_t first_invalid_utf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t length = sequence_length(text, i);
+    if (length == 0) return i;
+    i += length;
+  }
+  return std::string_view::npos;
+}
+
+std::string printable(std::string_view text, std::size_t limit) {
+  constexpr char digits[] = "0123456789abcdef";
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    if (out.size() >= limit) return out + "...";
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const std::size_t length = sequence_length(text, i);
+    // U+0080..U+009F are control characters too; terminals act on them.
+    const bool c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (length == 0 || byte < 0x20 || byte == 0x7F || c1) {
+      out += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
+      i += 1;
+    } else {
+      out.append(text.substr(i, length));
+      i += length;
+    }
+  }
+  return out;
+}
+
+}  // namespace cupel
