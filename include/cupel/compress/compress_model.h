@@ -1,0 +1,69 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cupel/calibration/windows.h"
+#include "cupel/compress/compressor.h"
+#include "cupel/core/progress.h"
+#include "cupel/model/model.h"
+
+namespace cupel {
+
+/// Which inputs a layer is calibrated on.
+enum class Propagation {
+  staged,  ///< from everything before it as already compressed, within its block too
+  block,   ///< earlier blocks compressed, its own block dense (the papers' code)
+  dense    ///< from the dense model
+};
+
+Propagation parse_propagation(const std::string& name);
+std::string to_string(Propagation propagation);
+
+struct CompressOptions {
+  std::string propagation = "staged";
+  /// Linear layers to leave alone, by exact name, glob ("*.mlp.*") or "re:<pattern>" (matched from
+  /// the start, as Python's re.match). An entry that matches nothing is an error.
+  std::vector<std::string> skip;
+  /// When not empty: only the layers that match.
+  std::vector<std::string> only;
+  bool keep_tensors = false;  ///< keep weights, codes and scales in the result as well
+  bool measure_loss = true;   ///< collect what loss and relative_error need (a Gram matrix a layer)
+  ProgressFunction progress;
+};
+
+/// What compress() did.
+struct CompressionResult {
+  std::string method;        ///< the compressor's name
+  std::string options_json;  ///< its options
+  std::string propagation;
+  std::string calibration_hash;  ///< "" without calibration
+  int64_t calibration_samples = 0, calibration_tokens = 0;
+  std::vector<LayerResult> layers;    ///< in model order
+  std::vector<std::string> skipped;   ///< linear layers left as they were
+  double seconds = 0;
+
+  int64_t weights() const;       ///< in the compressed layers
+  double sparsity() const;       ///< zeros among them
+  int64_t packed_bytes() const;  ///< of the compressed layers (computed)
+  /// Layer name -> [out, in] bool, true = keep; std::invalid_argument when masks were dropped.
+  std::map<std::string, torch::Tensor> masks() const;
+  std::string to_json() const;   ///< everything but tensors
+};
+
+/// Compresses every linear layer inside the blocks, block by block, calibrating each on the text
+/// that `calibration` holds. Embeddings, norms and the head are left alone. An empty Calibration
+/// will do for methods that need no statistics (losses are then empty). When it throws, the model
+/// is as it was before.
+CompressionResult compress(Model& model, const Calibration& calibration,
+                           const Compressor& compressor, const CompressOptions& options = {});
+
+/// The same from folder to folder with one block in memory at a time, for models larger than
+/// memory. `output_dir` must not hold a model; nothing is visible there before all of it is done.
+CompressionResult compress_checkpoint(const std::string& input_dir, const Calibration& calibration,
+                                      const Compressor& compressor, const std::string& output_dir,
+                                      const CompressOptions& options = {},
+                                      const LoadOptions& load = {});
+
+}  // namespace cupel

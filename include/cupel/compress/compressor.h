@@ -1,0 +1,88 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cupel/calibration/input_stats.h"
+#include "cupel/checkpoint/packing.h"
+
+namespace cupel {
+
+/// One linear layer to compress.
+struct LayerTask {
+  std::string name;
+  torch::Tensor weight;                     ///< [out, in], float32, bfloat16 or float16
+  const InputStats& stats;                  ///< of its inputs
+  torch::Tensor mask;                       ///< [out, in] bool of an earlier pruning; stays zero
+  const InputStats* dense_stats = nullptr;  ///< of the same layer's inputs in the dense model
+};
+
+/// What became of a layer. Tensors are undefined, and optionals empty, where not applicable.
+struct LayerResult {
+  std::string name;
+  torch::Tensor weight;       ///< [out, in], dtype of the task's weight
+  torch::Tensor mask;         ///< [out, in] bool, true = keep
+  torch::Tensor codes;        ///< [out, in] uint8
+  torch::Tensor scales;       ///< [out, groups] float32
+  torch::Tensor zeros;        ///< [out, groups] int32
+  torch::Tensor group_index;  ///< [in] int32
+  torch::Tensor permutation;  ///< [in] int64, the order in which columns were treated
+  int64_t bits = 0;           ///< of the codes; 0 = not quantized
+
+  double sparsity = 0;                   ///< fraction of zero weights
+  std::optional<double> loss;            ///< ||X dW^T||^2 / tokens
+  std::optional<double> relative_error;  ///< ||X dW^T||^2 / ||X W^T||^2
+  std::optional<double> sweep_loss;      ///< of methods that sweep columns
+  std::optional<double> damping;         ///< as a fraction of the Hessian's mean diagonal
+  std::vector<std::string> rungs;        ///< every attempt of a damping ladder
+  int64_t rows = 0, columns = 0;
+  int64_t dead_columns = 0;              ///< inputs that were zero in every calibration token
+  int64_t tokens = 0;                    ///< calibration tokens that reached the layer
+  int64_t packed_bytes = 0;              ///< size if packed (computed, see packed_bytes())
+  double seconds = 0;
+  std::vector<std::string> notes;        ///< whatever a reader of the result should know
+
+  Quantized quantized() const { return {codes, scales, zeros, group_index, bits}; }
+};
+
+/// The name, and the mask of an earlier pruning, of a bare tensor to compress.
+struct LayerOptions {
+  std::string name = "weight";
+  torch::Tensor mask = {};
+};
+
+/// A compression method. Subclass it and override compress(const LayerTask&), which must be pure:
+/// no model, no file, no global state.
+class Compressor {
+ public:
+  virtual ~Compressor() = default;
+
+  virtual LayerResult compress(const LayerTask& task) const = 0;
+  /// The statistics it needs; only these are collected.
+  virtual Needs needs() const { return Needs::gram; }
+  /// Short name, for tables and records ("wanda 50%").
+  virtual std::string name() const = 0;
+  /// Options as a JSON object, for provenance.
+  virtual std::string options_json() const { return "{}"; }
+
+  /// The same on bare tensors.
+  LayerResult compress(const torch::Tensor& weight, const InputStats& stats,
+                       const LayerOptions& options = {}) const;
+  /// For methods that need no statistics.
+  LayerResult compress(const torch::Tensor& weight, const LayerOptions& options = {}) const;
+};
+
+/// Fills what every method reports alike: sparsity, loss, relative error, dead columns, tokens,
+/// shape and packed bytes, from task and result weights. Call it last in your own compressor.
+void finish_result(const LayerTask& task, LayerResult& result);
+
+/// Refuses what no method can work with, naming the layer: a weight that is not a float matrix,
+/// NaN or infinite weights (NumericalError), statistics of another width or without what `needs`
+/// asks for, zero calibration tokens (NumericalError), a mask of another shape.
+void check_task(const char* function, const LayerTask& task, Needs needs);
+
+}  // namespace cupel

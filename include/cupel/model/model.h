@@ -1,0 +1,149 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cupel/checkpoint/checkpoint.h"
+#include "cupel/core/registry.h"
+#include "cupel/model/config.h"
+#include "cupel/model/linear.h"
+
+namespace cupel {
+
+/// Keys and values of one block for the tokens so far, [batch, key_value_heads, length, head_dim].
+struct KeyValues {
+  torch::Tensor keys, values;
+};
+
+/// What flows through a block while it runs stage by stage.
+struct BlockState {
+  torch::Tensor hidden;          ///< residual stream [batch, length, hidden]
+  torch::Tensor carried;         ///< what a stage hands to the next one
+  torch::Tensor cos, sin;        ///< rotary tables of these positions [length, head_dim]
+  KeyValues* cache = nullptr;    ///< extended by the block when given
+};
+
+/// A linear layer of a block under its Hugging Face name ("model.layers.0.self_attn.q_proj").
+struct NamedLinear {
+  std::string name;
+  Linear* linear;
+};
+
+/// One decoder block, as a sequence of stages. The linears of a stage all read the same input, so
+/// one InputStats serves them; a stage sees what earlier stages (compressed or not) made.
+class Block {
+ public:
+  virtual ~Block() = default;
+  virtual int64_t stages() const = 0;
+  virtual std::vector<NamedLinear> linears(int64_t stage) = 0;
+  /// The input of the stage's linears, [batch, length, in].
+  virtual torch::Tensor input(int64_t stage, const BlockState& state) const = 0;
+  /// Runs the stage's linears on `input` and moves `state` on.
+  virtual void apply(int64_t stage, const torch::Tensor& input, BlockState& state) const = 0;
+  /// Every tensor under its Hugging Face name.
+  virtual std::vector<std::pair<std::string, torch::Tensor>> tensors() const = 0;
+
+  /// All stages in order.
+  void forward(BlockState& state) const;
+};
+
+/// Gives the tensor `name` of exactly `shape`, in the model's dtype and on its device.
+using WeightSource =
+    std::function<torch::Tensor(const std::string& name, torch::IntArrayRef shape)>;
+
+/// How an architecture names and shapes its tensors, and how it builds a block.
+struct Architecture {
+  std::string embedding, final_norm, head;  ///< Hugging Face tensor names
+  std::function<std::vector<std::pair<std::string, std::vector<int64_t>>>(const ModelConfig&,
+                                                                          int64_t layer)>
+      block_shapes;
+  std::function<std::unique_ptr<Block>(const ModelConfig&, int64_t layer, const WeightSource&)>
+      make_block;
+};
+
+/// Architectures by the name in config.json's "architectures"; add yours here.
+Registry<Architecture>& architectures();
+
+struct LoadOptions {
+  std::string dtype = "auto";   ///< "auto" (as stored), "float32", "bfloat16" or "float16"
+  std::string device = "cpu";
+  bool lazy = false;            ///< read a block only when it is used
+};
+
+/// A runnable decoder-only language model.
+class Model {
+ public:
+  Model(ModelConfig config, Architecture architecture, WeightSource source, torch::Dtype dtype,
+        torch::Device device, bool lazy);
+
+  const ModelConfig& config() const { return config_; }
+  torch::Dtype dtype() const { return dtype_; }
+  torch::Device device() const { return device_; }
+  int64_t layers() const { return config_.layers; }
+
+  /// Block `layer`; a lazy model reads it anew unless it is kept.
+  std::shared_ptr<Block> block(int64_t layer) const;
+  /// Makes `block` the model's own block `layer` (what compression does to a lazy model).
+  void keep_block(int64_t layer, std::shared_ptr<Block> block);
+
+  /// The state before block 0 for tokens int64 [batch, length] at positions from `position`.
+  BlockState begin(const torch::Tensor& tokens, int64_t position = 0) const;
+  /// Final norm and head of hidden [..., hidden] -> float32 [..., vocabulary].
+  torch::Tensor head(const torch::Tensor& hidden) const;
+  /// Residual stream after the last block, [batch, length, hidden]. `cache` (one entry a block)
+  /// holds the tokens before and is extended.
+  torch::Tensor hidden(const torch::Tensor& tokens, std::vector<KeyValues>* cache = nullptr) const;
+  /// Next-token logits: int64 [batch, length] -> float32 [batch, length, vocabulary]. Throws
+  /// std::invalid_argument for ids outside the vocabulary and for more positions than the model has.
+  torch::Tensor logits(const torch::Tensor& tokens) const;
+
+  /// Hugging Face tensor name -> tensor (shared memory, except unread blocks of a lazy model).
+  TensorMap state_dict() const;
+  /// SHA-256 over names, shapes, dtypes and bytes of every weight as they are now.
+  std::string fingerprint() const;
+
+  /// The checkpoint that the model was read from, or null.
+  std::shared_ptr<const CheckpointReader> source() const { return reader_; }
+  void set_source(std::shared_ptr<const CheckpointReader> reader) { reader_ = std::move(reader); }
+
+  /// JSON object that save_model() writes into cupel.json (set by compress()); "" when untouched.
+  const std::string& record() const { return record_; }
+  void set_record(std::string record) { record_ = std::move(record); }
+
+ private:
+  ModelConfig config_;
+  Architecture architecture_;
+  WeightSource weights_;
+  torch::Dtype dtype_;
+  torch::Device device_;
+  torch::Tensor embedding_, norm_, head_, inv_freq_;
+  mutable std::vector<std::shared_ptr<Block>> blocks_;
+  std::shared_ptr<const CheckpointReader> reader_;
+  std::string record_;
+};
+
+/// Loads a Hugging Face model folder. Every tensor that the config asks for must be there with its
+/// shape, and no other (rotary inv_freq buffers apart), checked from the headers before any weight
+/// is read. Throws FormatError, std::invalid_argument for an unknown dtype.
+std::unique_ptr<Model> load_model(const std::string& dir, const LoadOptions& options = {});
+
+/// A model from config.json text and a state dict in memory (float tensors, Hugging Face names).
+std::unique_ptr<Model> make_model(const std::string& config_text, const TensorMap& state_dict);
+
+struct SaveOptions {
+  std::string format = "dense";  ///< the weights as they are, zeros included
+};
+
+/// Writes the model as a Hugging Face folder: same dtypes, ties and sharding as its source, every
+/// other file of the source folder (tokenizer, generation_config, chat template) and cupel.json
+/// (what was done, SHA-256 of each tensor). Nothing becomes visible before every weight file is
+/// complete. std::invalid_argument when `dir` already holds weight files that this one would
+/// not replace.
+void save_model(const Model& model, const std::string& dir, const SaveOptions& options = {});
+
+}  // namespace cupel

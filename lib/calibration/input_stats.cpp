@@ -1,0 +1,146 @@
+#include "cupel/calibration/input_stats.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include <cmath>
+
+#include "cupel/core/check.h"
+#include "cupel/core/error.h"
+
+namespace cupel {
+
+namespace {
+
+// Rows of x are taken in chunks of a fixed size: sums do not depend on threads, and a wide layer
+// needs no second float32 copy of everything.
+constexpr int64_t kChunk = 4096;
+// Sums are rescaled when data outgrows the first exponent by this much.
+constexpr int kHeadroom = 40;
+
+[[noreturn]] void report_non_finite(const torch::Tensor& x, const ActivationSource& source) {
+  const auto bad = at::isfinite(x).logical_not().nonzero()[0];
+  const int64_t row = bad[0].item<int64_t>(), column = bad[1].item<int64_t>();
+  const int64_t length = source.sample_tokens > 0 ? source.sample_tokens : x.size(0);
+  throw NumericalError(c10::str(
+      "[InputStats] activations must be finite. Got ", x[row][column].item<float>(), " in ",
+      source.layer.empty() ? std::string("an unnamed layer") : source.layer, ", sample ",
+      source.first_sample + row / length, ", token ", row % length, ", input column ", column,
+      ". Look at the layers before it, or load the model with dtype=\"float32\"."));
+}
+
+}  // namespace
+
+InputStats::InputStats(int64_t columns, Needs needs) : columns_(columns), needs_(needs) {
+  check(columns >= 1, "InputStats", "there is at least one column. Got ", columns, ".");
+  if (includes(needs_, Needs::gram)) needs_ = needs_ | Needs::sum | Needs::sq_norm;
+  const auto options = at::TensorOptions().dtype(at::kDouble);
+  if (includes(needs_, Needs::sum)) sum_ = at::zeros({columns}, options);
+  if (includes(needs_, Needs::sq_norm)) sq_norm_ = at::zeros({columns}, options);
+  if (includes(needs_, Needs::gram)) gram_ = at::zeros({columns, columns}, options.dtype(at::kFloat));
+}
+
+void InputStats::rescale(int exponent) {
+  const double factor = std::ldexp(1.0, exponent_ - exponent);
+  if (sum_.defined()) sum_.mul_(factor);
+  if (sq_norm_.defined()) sq_norm_.mul_(factor * factor);
+  if (gram_.defined()) gram_.mul_(factor * factor);
+  exponent_ = exponent;
+}
+
+void InputStats::add(const torch::Tensor& input, int64_t sequences,
+                     const ActivationSource& source) {
+  const at::NoGradGuard no_grad;
+  check(input.defined() && input.dim() >= 1 && input.size(-1) == columns_, "InputStats",
+        "activations are [tokens, ", columns_, "]. Got ",
+        input.defined() ? input.sizes() : at::IntArrayRef(), source.layer.empty() ? "" : " in ",
+        source.layer, ".");
+  check(at::isFloatingType(input.scalar_type()), "InputStats", "activations are floats. Got ",
+        input.scalar_type(), ".");
+  check(sequences >= 0, "InputStats", "sequences is at least 0. Got ", sequences, ".");
+  const auto rows = input.detach().reshape({-1, columns_});
+  sequences_ += sequences;
+  if (rows.size(0) == 0) return;
+  const double largest = rows.abs().max().to(at::kDouble).item<double>();
+  if (!std::isfinite(largest)) report_non_finite(rows, source);
+  if (needs_ == Needs::none) {
+    tokens_ += rows.size(0);
+    return;
+  }
+  if (largest > 0) {
+    const int exponent = std::ilogb(largest);
+    if (empty_) exponent_ = exponent;
+    empty_ = false;
+    if (exponent > exponent_ + kHeadroom) rescale(exponent);
+    largest_ = std::max(largest_, largest);
+  }
+  const double factor = std::ldexp(1.0, -exponent_);
+  for (int64_t begin = 0; begin < rows.size(0); begin += kChunk) {
+    const auto part = rows.slice(0, begin, std::min(begin + kChunk, rows.size(0)));
+    // 2^-k can exceed float32 for k near -149, so the product is formed in double there.
+    const bool wide = part.scalar_type() == at::kDouble || std::abs(exponent_) > 120;
+    const auto x = (part.to(wide ? at::kDouble : at::kFloat) * factor).to(at::kFloat);
+    if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
+    if (sq_norm_.defined()) {  // apart from gram_, so that asking for more changes no result
+      const auto d = x.to(at::kDouble);
+      sq_norm_.add_((d * d).sum(0));
+    }
+    if (gram_.defined()) gram_.addmm_(x.t(), x);
+  }
+  tokens_ += rows.size(0);
+}
+
+void InputStats::merge(const InputStats& other) {
+  check(columns_ == other.columns_ && needs_ == other.needs_, "InputStats",
+        "statistics merge when columns and needs agree. Got ", columns_, " and ", other.columns_,
+        " columns.");
+  tokens_ += other.tokens_;
+  sequences_ += other.sequences_;
+  if (other.empty_) return;
+  if (empty_) exponent_ = other.exponent_;
+  empty_ = false;
+  if (other.exponent_ > exponent_) rescale(other.exponent_);
+  largest_ = std::max(largest_, other.largest_);
+  const double factor = std::ldexp(1.0, other.exponent_ - exponent_);
+  if (sum_.defined()) sum_.add_(other.sum_, factor);
+  if (sq_norm_.defined()) sq_norm_.add_(other.sq_norm_, factor * factor);
+  if (gram_.defined()) gram_.add_(other.gram_, factor * factor);
+}
+
+double InputStats::scale() const {
+  if (empty_ || (largest_ >= 0x1p-20 && largest_ <= 0x1p20)) return 1.0;
+  return std::ldexp(1.0, exponent_);
+}
+
+double InputStats::accessor_factor() const { return std::ldexp(1.0, exponent_) / scale(); }
+
+torch::Tensor InputStats::sum() const {
+  check(sum_.defined(), "InputStats", "sum() was not collected; ask for Needs::sum.");
+  return (sum_ * accessor_factor()).to(at::kFloat);
+}
+
+torch::Tensor InputStats::sq_norm() const {
+  check(sq_norm_.defined(), "InputStats", "sq_norm() was not collected; ask for Needs::sq_norm.");
+  const double factor = accessor_factor();
+  return (sq_norm_ * (factor * factor)).to(at::kFloat);
+}
+
+torch::Tensor InputStats::gram() const {
+  check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
+  const double factor = accessor_factor();
+  return gram_ * (factor * factor);
+}
+
+torch::Tensor InputStats::hessian() const {
+  if (tokens_ == 0) {
+    throw NumericalError("[InputStats] a Hessian needs tokens. Got 0; run calibration text first.");
+  }
+  return gram() * (2.0 / static_cast<double>(tokens_));
+}
+
+int64_t InputStats::dead_columns() const {
+  if (tokens_ == 0 || !sq_norm_.defined()) return 0;
+  return (sq_norm_ == 0).sum().item<int64_t>();
+}
+
+}  // namespace cupel

@@ -1,0 +1,149 @@
+#include "cupel/model/model.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/types.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "cupel/core/check.h"
+#include "cupel/core/error.h"
+#include "cupel/core/file.h"
+#include "model/rms_norm.h"
+
+namespace cupel {
+
+namespace {
+
+// Inverse frequencies [head_dim / 2], float32, in transformers' operation order.
+torch::Tensor inverse_frequencies(const ModelConfig& config) {
+  const RopeConfig& rope = config.rope;
+  const auto steps = at::arange(0, config.head_dim, 2, at::kLong).to(at::kFloat);
+  auto inv = 1.0 / at::pow(rope.theta, steps / static_cast<double>(config.head_dim));
+  if (rope.type == "linear") return inv / rope.factor;
+  if (rope.type != "llama3") return inv;
+  // Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, a ramp between.
+  const double low = rope.original_positions / rope.low_freq_factor;
+  const double high = rope.original_positions / rope.high_freq_factor;
+  const auto wavelength = 2.0 * std::numbers::pi / inv;
+  const auto stretched = at::where(wavelength > low, inv / rope.factor, inv);
+  const auto smooth =
+      (static_cast<double>(rope.original_positions) / wavelength - rope.low_freq_factor) /
+      (rope.high_freq_factor - rope.low_freq_factor);
+  const auto ramp = (1.0 - smooth) * stretched / rope.factor + smooth * stretched;
+  const auto between = at::logical_and(wavelength >= high, wavelength <= low);
+  return at::where(between, ramp, stretched);
+}
+
+}  // namespace
+
+void Block::forward(BlockState& state) const {
+  for (int64_t stage = 0; stage < stages(); ++stage) apply(stage, input(stage, state), state);
+}
+
+Model::Model(ModelConfig config, Architecture architecture, WeightSource source,
+             torch::Dtype dtype, torch::Device device, bool lazy)
+    : config_(std::move(config)),
+      architecture_(std::move(architecture)),
+      weights_(std::move(source)),
+      dtype_(dtype),
+      device_(device),
+      blocks_(config_.layers) {
+  const at::NoGradGuard no_grad;
+  embedding_ = weights_(architecture_.embedding, {config_.vocabulary, config_.hidden});
+  norm_ = weights_(architecture_.final_norm, {config_.hidden});
+  head_ = config_.tied_embeddings
+              ? embedding_
+              : weights_(architecture_.head, {config_.vocabulary, config_.hidden});
+  inv_freq_ = inverse_frequencies(config_).to(device_);
+  if (!lazy) {
+    for (int64_t layer = 0; layer < layers(); ++layer) keep_block(layer, block(layer));
+  }
+}
+
+std::shared_ptr<Block> Model::block(int64_t layer) const {
+  check(layer >= 0 && layer < layers(), "Model", "a block index lies in [0, ", layers(), "). Got ",
+        layer, ".");
+  if (blocks_[layer]) return blocks_[layer];
+  const at::NoGradGuard no_grad;
+  return architecture_.make_block(config_, layer, weights_);
+}
+
+void Model::keep_block(int64_t layer, std::shared_ptr<Block> block) {
+  check(layer >= 0 && layer < layers(), "Model", "a block index lies in [0, ", layers(), "). Got ",
+        layer, ".");
+  blocks_[layer] = std::move(block);
+}
+
+BlockState Model::begin(const torch::Tensor& tokens, int64_t position) const {
+  const char* here = "Model";
+  check(tokens.dim() == 2, here, "tokens are [batch, length]. Got ", tokens.sizes(), ".");
+  check(at::isIntegralType(tokens.scalar_type(), false), here, "tokens are integers. Got ",
+        tokens.scalar_type(), ".");
+  check(tokens.numel() > 0, here, "there must be tokens. Got ", tokens.sizes(), ".");
+  const int64_t length = tokens.size(1);
+  check(position + length <= config_.max_positions, here, "the model has ", config_.max_positions,
+        " positions. Got ", position + length, " tokens.");
+  const auto ids = tokens.to(device_, at::kLong);
+  const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
+  check(low >= 0 && high < config_.vocabulary, here, "token ids lie in [0, ", config_.vocabulary,
+        "). Got ", low < 0 ? low : high, ".");
+  BlockState state;
+  state.hidden = at::embedding(embedding_, ids);
+  const auto positions = at::arange(position, position + length, inv_freq_.options());
+  const auto angles = at::outer(positions, inv_freq_);
+  const auto table = at::cat({angles, angles}, -1);
+  state.cos = table.cos().to(dtype_);
+  state.sin = table.sin().to(dtype_);
+  return state;
+}
+
+torch::Tensor Model::head(const torch::Tensor& hidden) const {
+  const at::NoGradGuard no_grad;
+  return at::linear(rms_norm(hidden, norm_, config_.rms_norm_eps), head_).to(at::kFloat);
+}
+
+torch::Tensor Model::hidden(const torch::Tensor& tokens, std::vector<KeyValues>* cache) const {
+  const at::NoGradGuard no_grad;
+  int64_t position = 0;
+  if (cache) {
+    cache->resize(layers());
+    if (cache->front().keys.defined()) position = cache->front().keys.size(2);
+  }
+  BlockState state = begin(tokens, position);
+  for (int64_t layer = 0; layer < layers(); ++layer) {
+    state.cache = cache ? &(*cache)[layer] : nullptr;
+    block(layer)->forward(state);
+  }
+  return state.hidden;
+}
+
+torch::Tensor Model::logits(const torch::Tensor& tokens) const { return head(hidden(tokens)); }
+
+TensorMap Model::state_dict() const {
+  TensorMap all{{architecture_.embedding, embedding_}, {architecture_.final_norm, norm_}};
+  if (!config_.tied_embeddings) all.emplace(architecture_.head, head_);
+  for (int64_t layer = 0; layer < layers(); ++layer) {
+    for (auto& [name, tensor] : block(layer)->tensors()) all.emplace(name, tensor);
+  }
+  return all;
+}
+
+std::string Model::fingerprint() const {
+  Sha256 hash;
+  const auto add = [&](const std::string& name, const torch::Tensor& tensor) {
+    hash.update(c10::str(name, "|", tensor.scalar_type(), "|", tensor.sizes(), "|"));
+    const auto bytes = tensor.detach().cpu().contiguous();
+    hash.update(bytes.const_data_ptr(), bytes.nbytes());
+  };
+  add(architecture_.embedding, embedding_);
+  add(architecture_.final_norm, norm_);
+  if (!config_.tied_embeddings) add(architecture_.head, head_);
+  for (int64_t layer = 0; layer < layers(); ++layer) {  // a lazy model: one block at a time
+    for (const auto& [name, tensor] : block(layer)->tensors()) add(name, tensor);
+  }
+  return hash.hex();
+}
+
+}  // namespace cupel
