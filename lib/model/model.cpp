@@ -76,6 +76,20 @@ void Model::keep_block(int64_t layer, std::shared_ptr<Block> block) {
   blocks_[layer] = std::move(block);
 }
 
+std::vector<std::string> Model::linear_names() const {
+  const WeightSource shapes_only = [](const std::string&, torch::IntArrayRef shape) {
+    return at::empty(shape, at::TensorOptions().device(at::kMeta));
+  };
+  std::vector<std::string> names;
+  for (int64_t layer = 0; layer < layers(); ++layer) {
+    const auto block = architecture_.make_block(config_, layer, shapes_only);
+    for (int64_t stage = 0; stage < block->stages(); ++stage) {
+      for (const auto& linear : block->linears(stage)) names.push_back(linear.name);
+    }
+  }
+  return names;
+}
+
 BlockState Model::begin(const torch::Tensor& tokens, int64_t position) const {
   const char* here = "Model";
   check(tokens.dim() == 2, here, "tokens are [batch, length]. Got ", tokens.sizes(), ".");

@@ -91,6 +91,11 @@ class Model {
   /// Makes `block` the model's own block `layer` (what compression does to a lazy model).
   void keep_block(int64_t layer, std::shared_ptr<Block> block);
 
+  /// Names of every linear layer inside the blocks, in model order; reads no weights.
+  std::vector<std::string> linear_names() const;
+  /// True when block `layer` is held in memory.
+  bool holds_block(int64_t layer) const { return blocks_.at(layer) != nullptr; }
+
   /// The state before block 0 for tokens int64 [batch, length] at positions from `position`.
   BlockState begin(const torch::Tensor& tokens, int64_t position = 0) const;
   /// Final norm and head of hidden [..., hidden] -> float32 [..., vocabulary].

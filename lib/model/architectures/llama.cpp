@@ -79,7 +79,7 @@ class LlamaBlock : public Block {
         break;
       default:
         state.hidden = state.hidden + down_.forward(x);
-        state.carried = {};
+        state.carried = torch::Tensor();
     }
   }
 

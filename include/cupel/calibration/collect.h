@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cupel/calibration/input_stats.h"
+#include "cupel/calibration/windows.h"
+#include "cupel/model/model.h"
+
+namespace cupel {
+
+/// Calibration samples on their way through the model: a residual stream for each batch. Samples of
+/// equal length share a batch, in the order given, so there is never any padding.
+class CalibrationStream {
+ public:
+  /// Embeds the samples. Throws std::invalid_argument for ids or lengths the model has not.
+  CalibrationStream(const Model& model, const Calibration& calibration);
+
+  bool empty() const { return batches_.empty(); }
+  int64_t samples() const;
+
+  /// Called before each batch is worked on, so that a caller can report and cancel.
+  std::function<void()> on_batch;
+
+  /// Statistics of the inputs of one stage's linears as the block stands now; `layer` names the
+  /// first of them, for messages.
+  InputStats collect(const Block& block, int64_t stage, Needs needs, const std::string& layer,
+                     int64_t columns) const;
+  /// Moves every batch through one stage.
+  void apply(const Block& block, int64_t stage);
+  /// Moves every batch through the whole block.
+  void forward(const Block& block);
+  /// Drops the residual streams (after the last layer that needs them).
+  void clear() { batches_.clear(); }
+
+ private:
+  struct Batch {
+    BlockState state;
+    int64_t first_sample, sample_tokens;
+  };
+  std::vector<Batch> batches_;
+};
+
+}  // namespace cupel

@@ -1,0 +1,199 @@
+#include "compress/block_loop.h"
+
+#include <torch/types.h>
+
+#include <chrono>
+#include <set>
+
+#include "cupel/calibration/collect.h"
+#include "cupel/compress/layer_names.h"
+#include "cupel/core/check.h"
+#include "cupel/core/error.h"
+
+namespace cupel {
+
+Propagation parse_propagation(const std::string& name) {
+  if (name == "staged") return Propagation::staged;
+  if (name == "block") return Propagation::block;
+  if (name == "dense") return Propagation::dense;
+  throw std::invalid_argument("[compress] propagation is staged, block or dense. Got '" + name +
+                              "'.");
+}
+
+std::string to_string(Propagation propagation) {
+  constexpr const char* names[] = {"staged", "block", "dense"};
+  return names[static_cast<int>(propagation)];
+}
+
+namespace {
+
+// One run of compress(): what is chosen, where the samples are, what came out so far.
+class Run {
+ public:
+  Run(const Model& model, const Calibration& calibration, const Compressor& compressor,
+      const CompressOptions& options, std::vector<std::string> names)
+      : compressor_(compressor),
+        options_(options),
+        propagation_(parse_propagation(options.propagation)),
+        progress_(options.progress),
+        stream_(model, calibration),
+        layers_(model.layers()) {
+    const auto only = options.only.empty() ? names : select_layers("only", options.only, names);
+    const auto skip = select_layers("skip", options.skip, names);
+    chosen_.insert(only.begin(), only.end());
+    for (const auto& name : skip) chosen_.erase(name);
+    check(!chosen_.empty(), "compress", "no linear layer is left after skip and only.");
+    for (const auto& name : names) {
+      if (!chosen_.count(name)) result.skipped.push_back(name);
+    }
+    needs_ = compressor.needs();
+    if (needs_ != Needs::none && stream_.empty()) {
+      throw NumericalError("[compress] " + compressor.name() +
+                           " needs calibration text. Got 0 tokens; give a Calibration.");
+    }
+    if (!stream_.empty() && options.measure_loss) needs_ = needs_ | Needs::gram;
+    // Nothing to collect: the samples need not run through the model at all.
+    if (needs_ == Needs::none) stream_.clear();
+    stream_.on_batch = [this] { report("calibrate"); };
+    result.method = compressor.name();
+    result.options_json = compressor.options_json();
+    result.propagation = options.propagation;
+    result.calibration_hash = calibration.samples.empty() ? "" : calibration.hash();
+    result.calibration_samples = static_cast<int64_t>(calibration.samples.size());
+    result.calibration_tokens = calibration.tokens();
+  }
+
+  std::vector<LayerResult> compress_block(int64_t layer, Block& block) {
+    switch (propagation_) {
+      case Propagation::staged: return staged(layer, block);
+      case Propagation::block: return whole(layer, block, true);
+      default: return whole(layer, block, false);
+    }
+  }
+
+  CompressionResult result;
+
+ private:
+  std::vector<NamedLinear> chosen(Block& block, int64_t stage) const {
+    std::vector<NamedLinear> linears;
+    for (const auto& linear : block.linears(stage)) {
+      if (chosen_.count(linear.name)) linears.push_back(linear);
+    }
+    return linears;
+  }
+
+  InputStats collect(const Block& block, int64_t stage, const NamedLinear& first) {
+    name_ = first.name;
+    return stream_.collect(block, stage, needs_, first.name, first.linear->weight().size(1));
+  }
+
+  LayerResult compress_linear(const NamedLinear& linear, const InputStats& stats) {
+    name_ = linear.name;
+    report("compress");
+    LayerResult made = compressor_.compress(
+        LayerTask{linear.name, linear.linear->weight(), stats, linear.linear->mask(), nullptr});
+    check(made.weight.defined() && made.weight.sizes() == linear.linear->weight().sizes(),
+          "compress", "a compressor returns a weight of the same shape. Got ",
+          made.weight.defined() ? made.weight.sizes() : at::IntArrayRef(), " for ",
+          linear.linear->weight().sizes(), " in ", linear.name, ".");
+    linear.linear->set_compressed(made.weight.to(linear.linear->weight().scalar_type()), made.mask,
+                                  made.quantized());
+    ++done_;
+    progress_.report({.stage = "compress",
+                      .name = linear.name,
+                      .done = done_,
+                      .total = static_cast<int64_t>(chosen_.size()),
+                      .loss = made.loss.value_or(std::numeric_limits<double>::quiet_NaN()),
+                      .layer_done = true});
+    return made;
+  }
+
+  // The block runs once; each stage sees everything before it as compressed.
+  std::vector<LayerResult> staged(int64_t layer, Block& block) {
+    std::vector<LayerResult> results;
+    for (int64_t stage = 0; stage < block.stages(); ++stage) {
+      const auto linears = chosen(block, stage);
+      if (!linears.empty()) {
+        const InputStats stats = collect(block, stage, linears.front());
+        for (const auto& linear : linears) results.push_back(compress_linear(linear, stats));
+      }
+      const bool last = layer + 1 == layers_ && stage + 1 == block.stages();
+      if (!last) stream_.apply(block, stage);
+    }
+    return results;
+  }
+
+  // All statistics of a block come from the block as it stands; then all of it is compressed. With
+  // `compressed_on` the next block gets what the compressed one makes (a second pass).
+  std::vector<LayerResult> whole(int64_t layer, Block& block, bool compressed_on) {
+    const bool last = layer + 1 == layers_;
+    std::vector<std::pair<NamedLinear, std::shared_ptr<InputStats>>> tasks;
+    CalibrationStream first = stream_;  // handles only; the tensors are shared
+    CalibrationStream& pass = compressed_on ? first : stream_;
+    for (int64_t stage = 0; stage < block.stages(); ++stage) {
+      const auto linears = chosen(block, stage);
+      if (!linears.empty()) {
+        name_ = linears.front().name;
+        const auto stats = std::make_shared<InputStats>(
+            pass.collect(block, stage, needs_, linears.front().name,
+                         linears.front().linear->weight().size(1)));
+        for (const auto& linear : linears) tasks.emplace_back(linear, stats);
+      }
+      const bool needed = stage + 1 < block.stages() || (!compressed_on && !last);
+      if (needed) pass.apply(block, stage);
+    }
+    std::vector<LayerResult> results;
+    for (const auto& [linear, stats] : tasks) results.push_back(compress_linear(linear, *stats));
+    if (compressed_on && !last) stream_.forward(block);
+    return results;
+  }
+
+  void report(const char* stage) const {
+    progress_.report({.stage = stage,
+                      .name = name_,
+                      .done = done_,
+                      .total = static_cast<int64_t>(chosen_.size())});
+  }
+
+  const Compressor& compressor_;
+  const CompressOptions& options_;
+  Propagation propagation_;
+  ProgressReporter progress_;
+  CalibrationStream stream_;
+  int64_t layers_, done_ = 0;
+  std::set<std::string> chosen_;
+  Needs needs_ = Needs::none;
+  std::string name_;
+};
+
+// Masks stay: they are shared with the model.
+void drop_tensors(LayerResult& result) {
+  result.weight = result.codes = result.scales = result.zeros = torch::Tensor();
+  result.group_index = result.permutation = torch::Tensor();
+}
+
+}  // namespace
+
+CompressionResult compress_blocks(
+    const Model& model, const Calibration& calibration, const Compressor& compressor,
+    const CompressOptions& options, const std::function<std::shared_ptr<Block>(int64_t)>& next,
+    const std::function<void(int64_t, const std::shared_ptr<Block>&,
+                             const std::vector<LayerResult>&)>& done) {
+  const auto start = std::chrono::steady_clock::now();
+  const at::NoGradGuard no_grad;
+  Run run(model, calibration, compressor, options, model.linear_names());
+  for (int64_t layer = 0; layer < model.layers(); ++layer) {
+    const auto block = next(layer);
+    auto results = run.compress_block(layer, *block);
+    done(layer, block, results);
+    for (auto& result : results) {
+      if (!options.keep_tensors) drop_tensors(result);
+      run.result.layers.push_back(std::move(result));
+    }
+  }
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  run.result.seconds = passed.count();
+  return std::move(run.result);
+}
+
+}  // namespace cupel

@@ -1,0 +1,83 @@
+#include "cupel/compress/compressor.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include "cupel/core/check.h"
+#include "cupel/core/error.h"
+
+namespace cupel {
+
+LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
+                                 const LayerOptions& options) const {
+  return compress(LayerTask{options.name, weight, stats, options.mask, nullptr});
+}
+
+LayerResult Compressor::compress(const torch::Tensor& weight, const LayerOptions& options) const {
+  check(weight.defined() && weight.dim() == 2 && weight.size(1) >= 1, "Compressor",
+        "a weight is [out, in]. Got ", weight.defined() ? weight.sizes() : at::IntArrayRef(),
+        " in ", options.name, ".");
+  return compress(weight, InputStats(weight.size(1), Needs::none), options);
+}
+
+void check_task(const char* function, const LayerTask& task, Needs needs) {
+  const auto& weight = task.weight;
+  check(weight.defined() && weight.dim() == 2 && weight.numel() > 0, function,
+        "a weight is [out, in]. Got ", weight.defined() ? weight.sizes() : at::IntArrayRef(),
+        " in ", task.name, ".");
+  check(at::isFloatingType(weight.scalar_type()), function, "a weight holds floats. Got ",
+        weight.scalar_type(), " in ", task.name, ".");
+  check(task.stats.columns() == weight.size(1), function,
+        "statistics have one column for each input. Got ", task.stats.columns(), " for weight ",
+        weight.sizes(), " in ", task.name, ".");
+  check(!task.mask.defined() || task.mask.sizes() == weight.sizes(), function,
+        "a mask has the shape of its weight. Got ",
+        task.mask.defined() ? task.mask.sizes() : at::IntArrayRef(), " for ", weight.sizes(),
+        " in ", task.name, ".");
+  if (needs != Needs::none) {
+    check(includes(task.stats.needs(), needs), function,
+          "the statistics lack what the method needs; collect them with its needs(). Layer ",
+          task.name, ".");
+    if (task.stats.tokens() == 0) {
+      throw NumericalError(c10::str("[", function, "] 0 tokens reached ", task.name,
+                                    "; give calibration text, or a method that needs none."));
+    }
+  }
+  const auto finite = at::isfinite(weight);
+  if (!finite.all().item<bool>()) {
+    const auto bad = finite.logical_not().nonzero();
+    throw NumericalError(c10::str("[", function, "] weights must be finite. Got ", bad.size(0),
+                                  " that are not in ", task.name, ", the first at row ",
+                                  bad[0][0].item<int64_t>(), ", column ",
+                                  bad[0][1].item<int64_t>(), "; the checkpoint is damaged."));
+  }
+}
+
+namespace {
+
+// sum_t ||D x_t||^2 = sum of (D G) * D, with G the Gram matrix.
+double output_energy(const torch::Tensor& weight, const torch::Tensor& gram) {
+  return (at::matmul(weight, gram) * weight).sum(at::kDouble).item<double>();
+}
+
+}  // namespace
+
+void finish_result(const LayerTask& task, LayerResult& result) {
+  const auto before = task.weight.to(at::kFloat), after = result.weight.to(at::kFloat);
+  result.name = task.name;
+  result.rows = task.weight.size(0);
+  result.columns = task.weight.size(1);
+  result.sparsity = static_cast<double>((after == 0).sum().item<int64_t>()) / after.numel();
+  result.tokens = task.stats.tokens();
+  result.dead_columns = task.stats.dead_columns();
+  const Quantized quantized = result.quantized();
+  result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, quantized));
+  if (!includes(task.stats.needs(), Needs::gram) || task.stats.tokens() == 0) return;
+  const auto gram = task.stats.gram().to(after.device());
+  const double scale = task.stats.scale(), error = output_energy(after - before, gram);
+  result.loss = std::max(0.0, error) * scale * scale / static_cast<double>(task.stats.tokens());
+  const double whole = output_energy(before, gram);
+  if (whole > 0) result.relative_error = std::max(0.0, error) / whole;
+}
+
+}  // namespace cupel

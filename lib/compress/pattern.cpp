@@ -1,0 +1,173 @@
+#include "cupel/compress/pattern.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <vector>
+
+#include "cupel/core/check.h"
+#include "cupel/core/error.h"
+#include "cupel/core/parallel.h"
+
+namespace cupel {
+
+namespace {
+
+void check_sparsity(const char* function, double sparsity) {
+  check(sparsity >= 0 && sparsity <= 1, function, "sparsity is a fraction in [0, 1]. Got ",
+        sparsity, ".");
+}
+
+std::string in_layer(const std::string& name) { return name.empty() ? "" : " in " + name; }
+
+// Prunes the `count` lowest of `size` scores. Exact ties at the boundary: with `lower_first` the
+// lower index goes first (a stable ascending sort, as published), else the higher one.
+void prune_lowest(const float* scores, bool* keep, int64_t size, int64_t count, bool lower_first) {
+  std::fill(keep, keep + size, true);
+  if (count <= 0) return;
+  if (count >= size) {
+    std::fill(keep, keep + size, false);
+    return;
+  }
+  std::vector<float> sorted(scores, scores + size);
+  std::nth_element(sorted.begin(), sorted.begin() + (count - 1), sorted.end());
+  const float threshold = sorted[count - 1];
+  int64_t ties = count;  // how many scores equal to the threshold still have to go
+  for (int64_t i = 0; i < size; ++i) {
+    if (scores[i] < threshold) {
+      keep[i] = false;
+      --ties;
+    }
+  }
+  for (int64_t k = 0; k < size && ties > 0; ++k) {
+    const int64_t i = lower_first ? k : size - 1 - k;
+    if (scores[i] == threshold) {
+      keep[i] = false;
+      --ties;
+    }
+  }
+}
+
+// The papers' magnitude rule: everything up to and including the score at index int(size * s) of
+// the sorted scores goes, which is one too many and takes all ties with it.
+void prune_up_to_threshold(const float* scores, bool* keep, int64_t size, double sparsity) {
+  const auto index = static_cast<int64_t>(static_cast<double>(size) * sparsity);
+  check(index < size, "keep_mask",
+        "the published matrix rule has no threshold at sparsity 1; use rules=\"exact\".");
+  std::vector<float> sorted(scores, scores + size);
+  std::nth_element(sorted.begin(), sorted.begin() + index, sorted.end());
+  for (int64_t i = 0; i < size; ++i) keep[i] = scores[i] > sorted[index];
+}
+
+}  // namespace
+
+Rules parse_rules(const std::string& name) {
+  if (name == "exact") return Rules::exact;
+  if (name == "published") return Rules::published;
+  throw std::invalid_argument("[rules] rules are exact or published. Got '" + name + "'.");
+}
+
+std::string to_string(Rules rules) { return rules == Rules::exact ? "exact" : "published"; }
+
+std::string to_string(Scope scope) {
+  constexpr const char* names[] = {"automatic", "matrix", "row", "block"};
+  return names[static_cast<int>(scope)];
+}
+
+std::string Pattern::to_string() const {
+  if (is_n_of_m()) return c10::str(n, ":", m);
+  std::string text = c10::str(sparsity * 100, "%");
+  if (scope != Scope::automatic) text += " by " + cupel::to_string(scope);
+  return text;
+}
+
+Pattern unstructured(double sparsity) {
+  check_sparsity("unstructured", sparsity);
+  return {.sparsity = sparsity};
+}
+
+Pattern matrix_wise(double sparsity) {
+  check_sparsity("matrix_wise", sparsity);
+  return {.sparsity = sparsity, .scope = Scope::matrix};
+}
+
+Pattern row_wise(double sparsity) {
+  check_sparsity("row_wise", sparsity);
+  return {.sparsity = sparsity, .scope = Scope::row};
+}
+
+Pattern n_of_m(int64_t n, int64_t m) {
+  check(m >= 1 && n >= 0 && n <= m, "n_of_m",
+        "n is kept of every m, so 0 <= n <= m (2:4 keeps two of four). Got ", n, ":", m, ".");
+  return {.sparsity = 1.0 - static_cast<double>(n) / static_cast<double>(m), .n = n, .m = m};
+}
+
+Pattern parse_pattern(const std::string& text) {
+  const char* end = text.data() + text.size();
+  const std::size_t colon = text.find(':');
+  if (colon != std::string::npos) {
+    int64_t n = -1, m = -1;
+    const auto first = std::from_chars(text.data(), text.data() + colon, n);
+    const auto second = std::from_chars(text.data() + colon + 1, end, m);
+    check(first.ec == std::errc() && first.ptr == text.data() + colon &&
+              second.ec == std::errc() && second.ptr == end,
+          "parse_pattern", "a pattern is n:m, such as 2:4. Got '", text, "'.");
+    return n_of_m(n, m);
+  }
+  double sparsity = -1;
+  const auto read = std::from_chars(text.data(), end, sparsity);
+  check(read.ec == std::errc() && read.ptr == end, "parse_pattern",
+        "a pattern is n:m, such as 2:4, or a fraction, such as 0.5. Got '", text, "'.");
+  return unstructured(sparsity);
+}
+
+torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Scope scope,
+                        Rules rules, const std::string& name) {
+  check(scores.defined() && scores.dim() == 2, "keep_mask", "scores are [out, in]. Got ",
+        scores.defined() ? scores.sizes() : at::IntArrayRef(), in_layer(name), ".");
+  const int64_t rows = scores.size(0), columns = scores.size(1);
+  if (pattern.is_n_of_m()) {
+    check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m, ". Got ",
+          scores.sizes(), in_layer(name), ".");
+  }
+  const Scope used = pattern.scope == Scope::automatic ? scope : pattern.scope;
+  check(pattern.is_n_of_m() || used == Scope::matrix || used == Scope::row, "keep_mask",
+        "scores are compared by matrix or by row. Got ", to_string(used), in_layer(name), ".");
+  const auto values = scores.detach().to(at::kCPU, at::kFloat).contiguous();
+  if (at::isnan(values).any().item<bool>()) {
+    const auto bad = at::isnan(values).nonzero()[0];
+    throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ",
+                                  bad[0].item<int64_t>(), ", column ", bad[1].item<int64_t>(),
+                                  in_layer(name), "; look at what the criterion divides by."));
+  }
+  auto mask = at::empty({rows, columns}, at::kBool);
+  const float* from = values.const_data_ptr<float>();
+  bool* keep = mask.mutable_data_ptr<bool>();
+  const bool published = rules == Rules::published;
+  if (!pattern.is_n_of_m() && used == Scope::matrix) {
+    const int64_t size = rows * columns;
+    if (published) {
+      prune_up_to_threshold(from, keep, size, pattern.sparsity);
+    } else {
+      prune_lowest(from, keep, size, static_cast<int64_t>(pattern.sparsity * size), false);
+    }
+  } else {
+    const int64_t group = pattern.is_n_of_m() ? pattern.m : columns;
+    const int64_t count = pattern.is_n_of_m()
+                              ? pattern.m - pattern.n
+                              : static_cast<int64_t>(pattern.sparsity * static_cast<double>(columns));
+    const int64_t groups = group == 0 ? 0 : rows * columns / group;
+    const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(group, 1));
+    parallel_for(groups, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t g = begin; g < end; ++g) {
+        prune_lowest(from + g * group, keep + g * group, group, count, published);
+      }
+    });
+  }
+  return mask.to(scores.device());
+}
+
+}  // namespace cupel

@@ -1,0 +1,61 @@
+#include "cupel/compress/prune.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include <chrono>
+#include <limits>
+
+#include "core/json.h"
+#include "cupel/core/check.h"
+
+namespace cupel {
+
+Prune::Prune(Criterion criterion, Pattern pattern, PruneOptions options)
+    : criterion_(std::move(criterion)), pattern_(pattern), options_(options) {
+  check(static_cast<bool>(criterion_.score), "Prune", "criterion '", criterion_.name,
+        "' has no score function.");
+}
+
+Prune::Prune(const std::string& criterion, Pattern pattern, PruneOptions options)
+    : Prune(criteria().get(criterion), pattern, options) {}
+
+std::string Prune::name() const { return criterion_.name + " " + pattern_.to_string(); }
+
+std::string Prune::options_json() const {
+  const Scope scope = pattern_.scope == Scope::automatic ? criterion_.scope : pattern_.scope;
+  return dump_json({{"method", "prune"},
+                    {"criterion", criterion_.name},
+                    {"pattern", pattern_.to_string()},
+                    {"sparsity", pattern_.sparsity},
+                    {"scope", pattern_.is_n_of_m() ? "n:m" : to_string(scope)},
+                    {"rules", to_string(options_.rules)}});
+}
+
+LayerResult Prune::compress(const LayerTask& task) const {
+  const auto start = std::chrono::steady_clock::now();
+  const at::NoGradGuard no_grad;
+  check_task("Prune", task, criterion_.needs);
+  auto scores = criterion_.score(task.weight.detach().to(at::kFloat), task.stats);
+  check(scores.defined() && scores.sizes() == task.weight.sizes(), "Prune", "criterion '",
+        criterion_.name, "' must score every weight. Got ",
+        scores.defined() ? scores.sizes() : at::IntArrayRef(), " for ", task.weight.sizes(), " in ",
+        task.name, ".");
+  if (task.mask.defined()) {  // what is already gone is spent first
+    scores = at::where(task.mask, scores, -std::numeric_limits<double>::infinity());
+  }
+  LayerResult result;
+  result.mask = keep_mask(scores, pattern_, criterion_.scope, options_.rules, task.name);
+  if (task.mask.defined()) result.mask = at::logical_and(result.mask, task.mask);
+  result.weight = at::where(result.mask, task.weight, at::zeros_like(task.weight));
+  finish_result(task, result);
+  if (!pattern_.is_n_of_m()) {
+    const Scope scope = pattern_.scope == Scope::automatic ? criterion_.scope : pattern_.scope;
+    result.notes.push_back("compared by " + to_string(scope));
+  }
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  result.seconds = passed.count();
+  return result;
+}
+
+}  // namespace cupel

@@ -1,0 +1,71 @@
+#include "cupel/eval/perplexity.h"
+
+#include <torch/types.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+
+#include "cupel/core/check.h"
+#include "cupel/core/error.h"
+#include "cupel/core/file.h"
+#include "cupel/text/records.h"
+#include "eval/token_scores.h"
+
+namespace cupel {
+
+Perplexity perplexity(TokenModel& model, const Tokenizer& tokenizer, const std::string& file,
+                      const PerplexityOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const char* here = "perplexity";
+  check(options.protocol == "gptq", here, "the protocol is gptq. Got '", options.protocol, "'.");
+  Perplexity result;
+  result.protocol = options.protocol;
+  result.model = model.info();
+  const int64_t most = result.model.max_length;
+  result.length = options.length == 0 ? std::min<int64_t>(2048, most) : options.length;
+  check(result.length >= 2 && result.length <= most, here, "length lies in [2, ", most,
+        "], the positions the model has. Got ", options.length, ".");
+  check(tokenizer.vocabulary() <= result.model.vocabulary, here,
+        "the tokenizer must not make ids that the model lacks. Got ", tokenizer.vocabulary(),
+        " ids for a vocabulary of ", result.model.vocabulary, ".");
+
+  const std::string text = read_text(file);
+  result.file = std::filesystem::path(file).filename().string();
+  result.file_sha256 = sha256(text);
+  result.tokenizer = tokenizer.fingerprint();
+  const std::vector<int64_t> ids = tokenizer.encode(text);
+  result.tokens = static_cast<int64_t>(ids.size());
+  result.windows = result.tokens / result.length;
+  result.dropped = result.tokens - result.windows * result.length;
+  result.scored = result.windows * (result.length - 1);
+  check(result.windows >= 1, here, "the text must fill one window of ", result.length,
+        " tokens. Got ", result.tokens, " tokens in ", file, ".");
+
+  const ProgressReporter progress(options.progress);
+  double sum = 0;
+  for (int64_t window = 0; window < result.windows; ++window) {
+    progress.report({.stage = "score",
+                     .name = "perplexity " + result.file,
+                     .done = window,
+                     .total = result.windows});
+    const auto begin = ids.begin() + window * result.length;
+    const TokenScores scores =
+        score_tokens(model, std::vector<int64_t>(begin, begin + result.length), 1);
+    const double total = -scores.log_probability.sum().item<double>();
+    if (!std::isfinite(total)) {
+      throw NumericalError(c10::str("[perplexity] log-likelihoods must be finite. Got ", total,
+                                    " in window ", window, " of ", result.file,
+                                    "; the model's weights or activations overflow."));
+    }
+    result.window_losses.push_back(total / static_cast<double>(result.length - 1));
+    sum += total;
+  }
+  result.loss = sum / static_cast<double>(result.scored);
+  result.value = std::exp(result.loss);
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  result.seconds = passed.count();
+  return result;
+}
+
+}  // namespace cupel

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cupel/cupel.h>
+#include <pybind11/functional.h>
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <memory>
+#include <string>
+
+namespace cupel::python {
+
+namespace py = pybind11;
+
+// One function for each folder of the library, in one file of that name.
+void bind_core(py::module_& m);
+void bind_checkpoint(py::module_& m);
+void bind_text(py::module_& m);
+void bind_model(py::module_& m);
+void bind_calibration(py::module_& m);
+void bind_compress(py::module_& m);
+void bind_compress_model(py::module_& m);
+void bind_eval(py::module_& m);
+void bind_report(py::module_& m);
+
+/// A progress function for C++ from a Python one (or None). Either way Python's signals are
+/// looked at, so Ctrl-C stops the call.
+ProgressFunction make_progress(const py::object& function);
+
+/// A tokenizer from cupel's own or from any Hugging Face one; keeps the Python object alive.
+std::shared_ptr<Tokenizer> as_tokenizer(const py::object& tokenizer);
+
+/// Calibration from None, a Calibration, an integer tensor, or a list of 1-D tensors.
+Calibration as_calibration(const py::object& tokens);
+
+/// A path from str or os.PathLike.
+std::string as_path(const py::object& path);
+
+/// None for an undefined tensor.
+inline py::object tensor_or_none(const torch::Tensor& tensor) {
+  return tensor.defined() ? py::cast(tensor) : py::none();
+}
+
+/// The tensor of an object that may be None.
+inline torch::Tensor none_or_tensor(const std::optional<torch::Tensor>& tensor) {
+  return tensor.value_or(torch::Tensor());
+}
+
+}  // namespace cupel::python
