@@ -38,6 +38,7 @@
 #include "cupel/compress/compressor.h"
 #include "cupel/compress/prune.h"
 #include "cupel/compress/rtn.h"
+#include "cupel/compress/layer_names.h"
 #include "cupel/compress/compress_model.h"
 #include "cupel/eval/token_model.h"
 #include "cupel/eval/scorer.h"

@@ -7,10 +7,8 @@
 
 #include "checkpoint/safetensors_header.h"
 #include "core/download_artefact.h"
-#include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
-#include "cupel/core/unicode.h"
 
 namespace cupel {
 
@@ -64,7 +62,7 @@ uint64_t checked_nbytes(torch::IntArrayRef shape, torch::ScalarType dtype, const
   for (const int64_t size : shape) {
     const bool negative = size < 0;
     if (negative || (size > 0 && bytes > limit / static_cast<uint64_t>(size))) {
-      throw FormatError(file, "tensor \"" + printable(tensor, 120) + "\"",
+      throw FormatError(file, "tensor " + quote_name(tensor),
                         c10::str(negative ? "shape has a negative dimension" :
                                             "the size of shape x dtype overflows 63 bits",
                                  ". Got [", c10::Join(", ", shape), "]."));
@@ -109,7 +107,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path, const SafetensorsLimit
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::string& name = tensors[order[i]].name;
     if (name == tensors[order[i - 1]].name)
-      throw FormatError(path, "tensor \"" + printable(name, 120) + "\"", "duplicate tensor name.");
+      throw FormatError(path, "tensor " + quote_name(name), "duplicate tensor name.");
   }
   check_ranges(state_->header, data_begin, file.size(), path);
   sort_by_name();  // check_ranges put the tensors into file order
@@ -131,13 +129,13 @@ bool SafetensorsFile::contains(const std::string& name) const {
 const TensorInfo& SafetensorsFile::info(const std::string& name) const {
   const TensorInfo* found = state_->find(name);
   if (found == nullptr)
-    throw FormatError(path(), "", "the file has no tensor \"" + printable(name, 120) + "\".");
+    throw FormatError(path(), "", "the file has no tensor " + quote_name(name) + ".");
   return *found;
 }
 
 torch::Tensor SafetensorsFile::read(const std::string& name) const {
   const TensorInfo& tensor = info(name);
-  const auto where = [&] { return "tensor \"" + printable(name, 120) + "\""; };
+  const auto where = [&] { return "tensor " + quote_name(name); };
   auto values = torch::empty(tensor.shape, torch::TensorOptions().dtype(tensor.dtype));
   const uint64_t bytes = tensor.end - tensor.begin;
   if (bytes == 0) return values;

@@ -46,12 +46,10 @@ constexpr DtypeName kDtypes[] = {
     {"C64", torch::kComplexFloat},
 };
 
-std::string quoted(const std::string& name) { return "\"" + printable(name, 120) + "\""; }
-
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, const std::string& file, const SafetensorsLimits& limits)
-      : cursor_(text, file), file_(file), limits_(limits) {}
+      : cursor_(text, file), limits_(limits) {}
 
   SafetensorsHeader parse() {
     cursor_.expect('{', "the header");
@@ -87,13 +85,13 @@ class HeaderParser {
       if (header_.metadata.size() == kMaxMetadata)
         cursor_.fail(c10::str("__metadata__ holds more than ", kMaxMetadata, " entries."));
       const auto [entry, added] = header_.metadata.emplace(std::move(key), std::move(value));
-      if (!added) cursor_.fail("duplicate key " + quoted(entry->first) + " in __metadata__.");
+      if (!added) cursor_.fail("duplicate key " + quote_name(entry->first) + " in __metadata__.");
     } while (cursor_.accept(','));
     cursor_.expect('}', "__metadata__ after an entry (',' or its end)");
   }
 
   TensorInfo parse_tensor(std::string name) {
-    const std::string subject = "tensor " + quoted(name);
+    const std::string subject = "tensor " + quote_name(name);
     TensorInfo tensor;
     std::optional<torch::ScalarType> dtype;
     bool shape = false, offsets = false;
@@ -116,7 +114,7 @@ class HeaderParser {
           parse_offsets(subject, tensor);
           offsets = true;
         } else {
-          cursor_.fail(c10::str("unknown key ", quoted(key), " in ", subject,
+          cursor_.fail(c10::str("unknown key ", quote_name(key), " in ", subject,
                                 ", which has exactly dtype, shape and data_offsets."));
         }
       } while (cursor_.accept(','));
@@ -136,7 +134,7 @@ class HeaderParser {
     for (const DtypeName& known : kDtypes) {
       if (name == known.name) return known.dtype;
     }
-    cursor_.fail(c10::str("dtype ", quoted(name), " of ", subject,
+    cursor_.fail(c10::str("dtype ", quote_name(name), " of ", subject,
                           name == "F4" || name.starts_with("F6_")
                               ? " is narrower than a byte and not supported."
                               : " is not supported: it is not a safetensors dtype."));
@@ -168,12 +166,13 @@ class HeaderParser {
   }
 
   JsonCursor cursor_;
-  const std::string& file_;
   const SafetensorsLimits& limits_;
   SafetensorsHeader header_;
 };
 
 }  // namespace
+
+std::string quote_name(const std::string& name) { return "\"" + printable(name, 120) + "\""; }
 
 const char* safetensors_dtype_name(torch::ScalarType dtype) {
   for (const DtypeName& known : kDtypes) {
@@ -194,7 +193,7 @@ void check_ranges(SafetensorsHeader& header, uint64_t data_begin, uint64_t file_
   const uint64_t data_bytes = file_bytes - data_begin;
   for (const TensorInfo& tensor : header.tensors) {
     const auto fail = [&](const auto&... parts) {
-      throw FormatError(file, "tensor " + quoted(tensor.name), c10::str(parts..., "."));
+      throw FormatError(file, "tensor " + quote_name(tensor.name), c10::str(parts..., "."));
     };
     if (tensor.end < tensor.begin)
       fail("data_offsets end before they begin. Got [", tensor.begin, ", ", tensor.end, "]");
@@ -216,7 +215,7 @@ void check_ranges(SafetensorsHeader& header, uint64_t data_begin, uint64_t file_
   for (TensorInfo& tensor : header.tensors) {
     if (tensor.begin != expected) {
       throw FormatError(
-          file, "tensor " + quoted(tensor.name),
+          file, "tensor " + quote_name(tensor.name),
           c10::str(tensor.begin < expected ? "data overlap with another tensor"
                                            : "data leave a hole before this tensor",
                    ": data_offsets must begin at ", expected, ". Got ", tensor.begin, "."));

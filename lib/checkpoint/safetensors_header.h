@@ -18,6 +18,9 @@ struct SafetensorsHeader {
 /// The format's name of `dtype`; nullptr when it has none.
 const char* safetensors_dtype_name(torch::ScalarType dtype);
 
+/// A name from a file, between quotation marks, cut and escaped for a message.
+std::string quote_name(const std::string& name);
+
 /// Parses the header's JSON: syntax, schema, names. `begin` and `end` of the tensors are still as
 /// written, counted from the first data byte; check_ranges() makes them positions in the file.
 SafetensorsHeader parse_safetensors_header(std::string_view text, const std::string& file,

@@ -36,7 +36,9 @@ bool ProtobufMessage::next(ProtobufField& field) {
   const std::size_t start = at_;
   const uint64_t tag = read_varint();
   if (tag > std::numeric_limits<uint32_t>::max()) fail("a field tag does not fit into 32 bits.");
-  field = {static_cast<uint32_t>(tag >> 3), static_cast<int>(tag & 7)};
+  field = ProtobufField();
+  field.number = static_cast<uint32_t>(tag >> 3);
+  field.wire = static_cast<int>(tag & 7);
   if (field.number == 0) fail("a field has number 0; this is not a protobuf file.");
   const auto little_endian = [](std::string_view bytes) {
     uint64_t value = 0;

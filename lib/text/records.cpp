@@ -126,10 +126,10 @@ class Unpacker {
 
 bool is_gzip(std::string_view head) { return head.starts_with("\x1F\x8B"); }
 
-// Text files have few rules of their own, so what a failed download left is named first.
-void refuse_artefact(const std::string& path, std::string_view head, bool page) {
+// What a failed download left is named first. A web page may be meant as text.
+void refuse_artefact(const std::string& path, std::string_view head) {
   const std::string rule = download_artefact(head.substr(0, kArtefactBytes));
-  if (!rule.empty() && (page || !head.starts_with("<"))) throw FormatError(path, "", rule);
+  if (!rule.empty() && head.find('<') > 8) throw FormatError(path, "", rule);
 }
 
 }  // namespace
@@ -137,7 +137,7 @@ void refuse_artefact(const std::string& path, std::string_view head, bool page) 
 std::string read_text(const std::string& path) {
   std::string text = read_file(path);
   if (text.empty()) throw FormatError(path, "", "the file is empty.");
-  refuse_artefact(path, text, false);  // a web page may be meant as text
+  refuse_artefact(path, text);
   if (const auto bad = first_invalid_utf8(text); bad != std::string::npos) {
     const bool utf16 = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
     throw FormatError(path, c10::str("byte ", bad),
@@ -158,7 +158,7 @@ void for_each_line(const std::string& path, const LineFunction& line) {
     if (offset == 0 && is_gzip(data)) {
       unpacker = std::make_unique<Unpacker>(path, add);
     } else if (offset == 0) {
-      refuse_artefact(path, data, false);
+      refuse_artefact(path, data);
     }
     if (unpacker) {
       unpacker->add(data);
