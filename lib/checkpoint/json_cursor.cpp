@@ -131,7 +131,7 @@ uint64_t JsonCursor::integer(const std::string& subject, uint64_t limit) {
   for (const char c : digits) {
     const auto digit = static_cast<uint64_t>(c - '0');
     if (value > (limit - digit) / 10)
-      fail(c10::str(subject, " overflows: it must be at most ", limit, ". Got ", next_token(), "."));
+      fail(c10::str(subject, " overflows: at most ", limit, ". Got ", next_token(), "."));
     value = value * 10 + digit;
   }
   at_ = end;
@@ -140,7 +140,8 @@ uint64_t JsonCursor::integer(const std::string& subject, uint64_t limit) {
 
 void JsonCursor::finish() {
   skip_space();
-  if (at_ < text_.size()) fail("only spaces may follow the header's object. Got " + next_token() + ".");
+  if (at_ < text_.size())
+    fail("only spaces may follow the header's object. Got " + next_token() + ".");
 }
 
 }  // namespace cupel

@@ -34,7 +34,7 @@ void check_quantized(const Quantized& q, const char* function) {
 torch::Tensor dequantize(const Quantized& quantized) {
   check_quantized(quantized, "dequantize");
   const auto& [codes, scales, zeros, group_index, bits] = quantized;
-  if (codes.numel() == 0) return torch::empty(codes.sizes(), scales.options().dtype(torch::kFloat32));
+  if (codes.numel() == 0) return codes.to(torch::kFloat32);
   const int64_t lowest = group_index.min().item<int64_t>();
   const int64_t highest = group_index.max().item<int64_t>();
   check(lowest >= 0 && highest < scales.size(1), "dequantize", "group_index must lie in [0, ",

@@ -15,73 +15,125 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 namespace {
 
 constexpr uint64_t kPrefix = 8;  // the length of the header, little-endian
+constexpr const char* kHere = "write_safetensors";
 
 std::string json_string(const std::string& text, const char* what) {
-  check(first_invalid_utf8(text) == std::string_view::npos, "write_safetensors", what,
+  check(first_invalid_utf8(text) == std::string_view::npos, kHere, what,
         " must be valid UTF-8. Got '", printable(text, 120), "'.");
   return dump_json(Json(text));
 }
 
-void check_writable(const std::string& name, const torch::Tensor& tensor) {
-  const std::string shown = "'" + printable(name, 120) + "'";
-  check(!name.empty() && name != "__metadata__", "write_safetensors",
-        "a tensor name must be neither empty nor __metadata__. Got ", shown, ".");
-  check(tensor.defined(), "write_safetensors", "a tensor must be defined. Got none for ", shown,
-        ".");
-  check(safetensors_dtype_name(tensor.scalar_type()) != nullptr, "write_safetensors",
-        "the format lacks the dtype. Got ", tensor.scalar_type(), " for ", shown, ".");
-  check(tensor.layout() == torch::kStrided && !tensor.is_meta(), "write_safetensors",
-        "a tensor must be dense and hold data. Got layout ", tensor.layout(), " on ",
-        tensor.device(), " for ", shown, ".");
+void check_info(const TensorInfo& info) {
+  check(!info.name.empty() && info.name != "__metadata__", kHere,
+        "a tensor name must be neither empty nor __metadata__. Got ", quote_name(info.name), ".");
+  check(safetensors_dtype_name(info.dtype) != nullptr, kHere, "the format lacks the dtype. Got ",
+        info.dtype, " for ", quote_name(info.name), ".");
 }
 
-}  // namespace
-
-void write_safetensors(const std::string& path,
-                       const std::vector<std::pair<std::string, torch::Tensor>>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+// The header's JSON; begin and end of `tensors` become offsets from the first data byte.
+std::string header_text(const std::string& path, std::vector<TensorInfo>& tensors,
+                        const std::map<std::string, std::string>& metadata) {
   std::string header = "{", separator;
   const auto key = [&](const std::string& name, const char* what) {
     header += separator + json_string(name, what) + ":";
     separator = ",";
   };
   if (!metadata.empty()) {
-    header += "\"__metadata__\":{";
+    std::string inner;
     for (const auto& [name, value] : metadata) {
-      key(name, "a metadata key");
-      header += json_string(value, "a metadata value");
+      inner += (inner.empty() ? "" : ",") + json_string(name, "a metadata key") + ":" +
+               json_string(value, "a metadata value");
     }
-    header += "}";
+    header += "\"__metadata__\":{" + inner + "}";
+    separator = ",";
   }
   std::set<std::string> names;
   uint64_t offset = 0;
-  for (const auto& [name, tensor] : tensors) {
-    check_writable(name, tensor);
-    check(names.insert(name).second, "write_safetensors", "tensor names are unique. Got '",
-          printable(name, 120), "' a second time.");
-    key(name, "a tensor name");
-    const uint64_t bytes = checked_nbytes(tensor.sizes(), tensor.scalar_type(), path, name);
-    header += c10::str("{\"dtype\":\"", safetensors_dtype_name(tensor.scalar_type()),
-                       "\",\"shape\":[", c10::Join(",", tensor.sizes()), "],\"data_offsets\":[",
-                       offset, ",", offset + bytes, "]}");
-    offset += bytes;
+  for (auto& info : tensors) {
+    check_info(info);
+    check(names.insert(info.name).second, kHere, "tensor names are unique. Got ",
+          quote_name(info.name), " a second time.");
+    key(info.name, "a tensor name");
+    info.begin = offset;
+    info.end = offset + checked_nbytes(info.shape, info.dtype, path, info.name);
+    header += c10::str("{\"dtype\":\"", safetensors_dtype_name(info.dtype), "\",\"shape\":[",
+                       c10::Join(",", info.shape), "],\"data_offsets\":[", info.begin, ",",
+                       info.end, "]}");
+    offset = info.end;
   }
   header += "}";
   header.append((kPrefix - header.size() % kPrefix) % kPrefix, ' ');
-  const uint64_t length = header.size();
-  check(length <= SafetensorsLimits{}.header_bytes, "write_safetensors",
+  check(header.size() <= SafetensorsLimits{}.header_bytes, kHere,
         "names and metadata must fit a header of ", SafetensorsLimits{}.header_bytes,
-        " bytes. Got ", length, ".");
+        " bytes. Got ", header.size(), ".");
+  return header;
+}
 
-  AtomicFile file(path);
-  file.write(&length, kPrefix);
-  file.write(header);
-  for (const auto& [name, tensor] : tensors) {
-    // One tensor at a time, so that a model on another device never is here whole.
-    const auto values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous();
-    if (values.numel() > 0) file.write(values.data_ptr(), values.nbytes());
+}  // namespace
+
+struct SafetensorsWriter::State {
+  AtomicFile file;
+  std::map<std::string, TensorInfo> missing;
+  uint64_t data_begin = 0;
+};
+
+SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorInfo> tensors,
+                                     const std::map<std::string, std::string>& metadata) {
+  const std::string header = header_text(path, tensors, metadata);
+  state_.reset(new State{AtomicFile(path), {}, kPrefix + header.size()});
+  for (auto& info : tensors) state_->missing.emplace(info.name, info);
+  const uint64_t length = header.size();
+  state_->file.write(&length, kPrefix);
+  state_->file.write(header);
+}
+
+SafetensorsWriter::~SafetensorsWriter() = default;
+SafetensorsWriter::SafetensorsWriter(SafetensorsWriter&&) noexcept = default;
+
+std::string SafetensorsWriter::write(const std::string& name, const torch::Tensor& tensor) {
+  const auto found = state_->missing.find(name);
+  check(found != state_->missing.end(), kHere,
+        "a tensor is announced at the start and written once. Got ", quote_name(name), ".");
+  check(tensor.defined(), kHere, "a tensor must be defined. Got none for ", quote_name(name), ".");
+  const TensorInfo& info = found->second;
+  check(tensor.layout() == torch::kStrided && !tensor.is_meta(), kHere,
+        "a tensor must be dense and hold data. Got layout ", tensor.layout(), " on ",
+        tensor.device(), " for ", quote_name(name), ".");
+  check(tensor.scalar_type() == info.dtype && tensor.sizes() == torch::IntArrayRef(info.shape),
+        kHere, "a tensor keeps the dtype and shape announced, ", info.dtype, " ",
+        torch::IntArrayRef(info.shape), ". Got ", tensor.scalar_type(), " ", tensor.sizes(),
+        " for ", quote_name(name), ".");
+  const auto values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous();
+  Sha256 hash;
+  if (values.numel() > 0) {
+    state_->file.write_at(state_->data_begin + info.begin, values.const_data_ptr(),
+                          info.end - info.begin);
+    hash.update(values.const_data_ptr(), info.end - info.begin);
   }
-  file.commit();
+  state_->missing.erase(found);
+  return hash.hex();
+}
+
+void SafetensorsWriter::commit() {
+  check(state_->missing.empty(), kHere, "every announced tensor is written before commit(). Got none for ",
+        state_->missing.empty() ? "" : quote_name(state_->missing.begin()->first), ".");
+  state_->file.commit();
+}
+
+void write_safetensors(const std::string& path,
+                       const std::vector<std::pair<std::string, torch::Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorInfo> infos;
+  for (const auto& [name, tensor] : tensors) {
+    check(tensor.defined(), kHere, "a tensor must be defined. Got none for ", quote_name(name), ".");
+    check(tensor.layout() == torch::kStrided, kHere, "a tensor must be dense. Got layout ",
+          tensor.layout(), " for ", quote_name(name), ".");
+    infos.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+  }
+  SafetensorsWriter writer(path, std::move(infos), metadata);
+  // One tensor at a time, so that a model on another device never is here whole.
+  for (const auto& [name, tensor] : tensors) writer.write(name, tensor);
+  writer.commit();
 }
 
 }  // namespace cupel

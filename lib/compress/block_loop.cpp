@@ -178,7 +178,7 @@ CompressionResult compress_blocks(
     const Model& model, const Calibration& calibration, const Compressor& compressor,
     const CompressOptions& options, const std::function<std::shared_ptr<Block>(int64_t)>& next,
     const std::function<void(int64_t, const std::shared_ptr<Block>&,
-                             const std::vector<LayerResult>&)>& done) {
+                             std::vector<LayerResult>&)>& done) {
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
   Run run(model, calibration, compressor, options, model.linear_names());

@@ -13,6 +13,6 @@ CompressionResult compress_blocks(
     const Model& model, const Calibration& calibration, const Compressor& compressor,
     const CompressOptions& options, const std::function<std::shared_ptr<Block>(int64_t)>& next,
     const std::function<void(int64_t, const std::shared_ptr<Block>&,
-                             const std::vector<LayerResult>&)>& done);
+                             std::vector<LayerResult>&)>& done);
 
 }  // namespace cupel

@@ -50,7 +50,7 @@ CompressionResult compress(Model& model, const Calibration& calibration,
     return block;
   };
   const auto done = [&](int64_t layer, const std::shared_ptr<Block>& block,
-                        const std::vector<LayerResult>&) { model.keep_block(layer, block); };
+                        std::vector<LayerResult>&) { model.keep_block(layer, block); };
   CompressionResult result = compress_blocks(model, calibration, compressor, options, next, done);
   model.set_record(append_record(model.record(), result));
   undo.keep();

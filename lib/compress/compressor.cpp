@@ -3,6 +3,8 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <cmath>
+
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 
@@ -34,6 +36,9 @@ void check_task(const char* function, const LayerTask& task, Needs needs) {
         "a mask has the shape of its weight. Got ",
         task.mask.defined() ? task.mask.sizes() : at::IntArrayRef(), " for ", weight.sizes(),
         " in ", task.name, ".");
+  check(!task.mask.defined() || task.mask.scalar_type() == at::kBool, function,
+        "a mask is bool, true = keep. Got ",
+        task.mask.defined() ? task.mask.scalar_type() : at::kBool, " in ", task.name, ".");
   if (needs != Needs::none) {
     check(includes(task.stats.needs(), needs), function,
           "the statistics lack what the method needs; collect them with its needs(). Layer ",
@@ -73,11 +78,17 @@ void finish_result(const LayerTask& task, LayerResult& result) {
   const Quantized quantized = result.quantized();
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, quantized));
   if (!includes(task.stats.needs(), Needs::gram) || task.stats.tokens() == 0) return;
+  // Weights are taken in units of a power of two: the square of one can leave float32 where the
+  // weight itself does not.
+  const double largest = before.abs().max().item<double>();
+  const double unit = largest > 0 ? std::ldexp(1.0, std::ilogb(largest)) : 1.0;
+  const auto whole_units = before / unit, error_units = after / unit - whole_units;
   const auto gram = task.stats.gram().to(after.device());
-  const double scale = task.stats.scale(), error = output_energy(after - before, gram);
-  result.loss = std::max(0.0, error) * scale * scale / static_cast<double>(task.stats.tokens());
-  const double whole = output_energy(before, gram);
-  if (whole > 0) result.relative_error = std::max(0.0, error) / whole;
+  const double scale = task.stats.scale() * unit;
+  const double error = std::max(0.0, output_energy(error_units, gram));
+  result.loss = error * scale * scale / static_cast<double>(task.stats.tokens());
+  const double whole = output_energy(whole_units, gram);
+  if (whole > 0) result.relative_error = error / whole;
 }
 
 }  // namespace cupel

@@ -88,7 +88,8 @@ void sync_folder(const std::string& path, const std::string& folder) {
 }  // namespace
 
 InputFile::InputFile(const std::string& path) : path_(path) {
-  if (path.find('\0') != std::string::npos) throw FormatError(path, "", "a path holds no NUL byte.");
+  if (path.find('\0') != std::string::npos)
+    throw FormatError(path, "", "a path must not hold a NUL byte.");
   // O_NONBLOCK: opening a FIFO without a writer must not wait for one.
   descriptor_ = uninterrupted(
       [&] { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY); });
@@ -190,6 +191,22 @@ void AtomicFile::write(const void* data, uint64_t bytes) {
         [&] { return ::write(descriptor_, from, std::min(bytes, kLargestTransfer)); });
     if (done == -1) fail(path_, "cannot be written", errno);
     from += done;
+    bytes -= static_cast<uint64_t>(done);
+  }
+}
+
+void AtomicFile::write_at(uint64_t offset, const void* data, uint64_t bytes) {
+  check(descriptor_ != -1, "AtomicFile", "nothing can be written after commit(). Got ",
+        printable(path_), ".");
+  auto* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t done = uninterrupted([&] {
+      return ::pwrite(descriptor_, from, std::min(bytes, kLargestTransfer),
+                      static_cast<off_t>(offset));
+    });
+    if (done == -1) fail(path_, "cannot be written", errno);
+    from += done;
+    offset += static_cast<uint64_t>(done);
     bytes -= static_cast<uint64_t>(done);
   }
 }

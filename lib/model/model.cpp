@@ -135,9 +135,23 @@ torch::Tensor Model::hidden(const torch::Tensor& tokens, std::vector<KeyValues>*
 
 torch::Tensor Model::logits(const torch::Tensor& tokens) const { return head(hidden(tokens)); }
 
+std::map<std::string, std::vector<int64_t>> Model::tensor_shapes() const {
+  std::map<std::string, std::vector<int64_t>> shapes;
+  for (const auto& [name, tensor] : outer_tensors()) shapes[name] = tensor.sizes().vec();
+  for (int64_t layer = 0; layer < layers(); ++layer) {
+    for (auto& [name, shape] : architecture_.block_shapes(config_, layer)) shapes[name] = shape;
+  }
+  return shapes;
+}
+
+TensorMap Model::outer_tensors() const {
+  TensorMap outer{{architecture_.embedding, embedding_}, {architecture_.final_norm, norm_}};
+  if (!config_.tied_embeddings) outer.emplace(architecture_.head, head_);
+  return outer;
+}
+
 TensorMap Model::state_dict() const {
-  TensorMap all{{architecture_.embedding, embedding_}, {architecture_.final_norm, norm_}};
-  if (!config_.tied_embeddings) all.emplace(architecture_.head, head_);
+  TensorMap all = outer_tensors();
   for (int64_t layer = 0; layer < layers(); ++layer) {
     for (auto& [name, tensor] : block(layer)->tensors()) all.emplace(name, tensor);
   }
@@ -151,9 +165,7 @@ std::string Model::fingerprint() const {
     const auto bytes = tensor.detach().cpu().contiguous();
     hash.update(bytes.const_data_ptr(), bytes.nbytes());
   };
-  add(architecture_.embedding, embedding_);
-  add(architecture_.final_norm, norm_);
-  if (!config_.tied_embeddings) add(architecture_.head, head_);
+  for (const auto& [name, tensor] : outer_tensors()) add(name, tensor);
   for (int64_t layer = 0; layer < layers(); ++layer) {  // a lazy model: one block at a time
     for (const auto& [name, tensor] : block(layer)->tensors()) add(name, tensor);
   }

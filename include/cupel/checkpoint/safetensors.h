@@ -60,6 +60,29 @@ class SafetensorsFile {
 /// Every tensor of one file.
 TensorMap read_safetensors(const std::string& path);
 
+/// Writes one .safetensors file atomically, tensor by tensor in any order: names, dtypes and shapes
+/// are known at the start, the values come later. Without commit() nothing is left.
+class SafetensorsWriter {
+ public:
+  /// `tensors` give name, dtype and shape (begin and end are ignored), in file order.
+  /// std::invalid_argument for a dtype that the format lacks, a duplicate or empty name, or the
+  /// name "__metadata__".
+  SafetensorsWriter(const std::string& path, std::vector<TensorInfo> tensors,
+                    const std::map<std::string, std::string>& metadata = {});
+  ~SafetensorsWriter();
+  SafetensorsWriter(SafetensorsWriter&&) noexcept;
+
+  /// Writes the values of `name`, once; std::invalid_argument for another dtype or shape.
+  /// Non-contiguous and non-CPU tensors are copied. Returns the SHA-256 of the bytes.
+  std::string write(const std::string& name, const torch::Tensor& tensor);
+  /// Makes the file visible; std::invalid_argument while a tensor is missing.
+  void commit();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// Writes one .safetensors file atomically. `tensors` in the order given; non-contiguous and
 /// non-CPU tensors are copied. std::invalid_argument for a dtype that the format lacks, an
 /// undefined tensor, a duplicate name, or the name "__metadata__".

@@ -45,6 +45,8 @@ class AtomicFile {
 
   void write(const void* data, uint64_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Writes at a position of its own; write() goes on from where write() was.
+  void write_at(uint64_t offset, const void* data, uint64_t bytes);
   /// Makes the file visible under its name, durably.
   void commit();
 

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -107,6 +108,10 @@ class Model {
   /// std::invalid_argument for ids outside the vocabulary and for more positions than the model has.
   torch::Tensor logits(const torch::Tensor& tokens) const;
 
+  /// Every tensor of the model under its Hugging Face name, with its shape; reads no weights.
+  std::map<std::string, std::vector<int64_t>> tensor_shapes() const;
+  /// The tensors outside the blocks: embedding, final norm and, unless tied, the head.
+  TensorMap outer_tensors() const;
   /// Hugging Face tensor name -> tensor (shared memory, except unread blocks of a lazy model).
   TensorMap state_dict() const;
   /// SHA-256 over names, shapes, dtypes and bytes of every weight as they are now.
