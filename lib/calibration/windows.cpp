@@ -20,7 +20,8 @@ namespace {
 torch::Tensor as_ids(const torch::Tensor& tokens) {
   check(tokens.defined(), "Calibration", "token ids must be a tensor. Got an undefined one.");
   check(tokens.layout() == torch::kStrided && at::isIntegralType(tokens.scalar_type(), false),
-        "Calibration", "token ids must be integers. Got ", tokens.dtype(), " ", tokens.sizes(), ".");
+        "Calibration", "token ids must be integers. Got ", tokens.dtype(), " ", tokens.sizes(),
+        ".");
   return tokens.to(torch::kCPU, torch::kLong, false, true).contiguous();
 }
 

@@ -115,7 +115,8 @@ std::string SafetensorsWriter::write(const std::string& name, const torch::Tenso
 }
 
 void SafetensorsWriter::commit() {
-  check(state_->missing.empty(), kHere, "every announced tensor is written before commit(). Got none for ",
+  check(state_->missing.empty(), kHere,
+        "every announced tensor is written before commit(). Got none for ",
         state_->missing.empty() ? "" : quote_name(state_->missing.begin()->first), ".");
   state_->file.commit();
 }
@@ -125,7 +126,8 @@ void write_safetensors(const std::string& path,
                        const std::map<std::string, std::string>& metadata) {
   std::vector<TensorInfo> infos;
   for (const auto& [name, tensor] : tensors) {
-    check(tensor.defined(), kHere, "a tensor must be defined. Got none for ", quote_name(name), ".");
+    check(tensor.defined(), kHere, "a tensor must be defined. Got none for ", quote_name(name),
+          ".");
     check(tensor.layout() == torch::kStrided, kHere, "a tensor must be dense. Got layout ",
           tensor.layout(), " for ", quote_name(name), ".");
     infos.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});

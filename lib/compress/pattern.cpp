@@ -130,8 +130,8 @@ torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Sco
         scores.defined() ? scores.sizes() : at::IntArrayRef(), in_layer(name), ".");
   const int64_t rows = scores.size(0), columns = scores.size(1);
   if (pattern.is_n_of_m()) {
-    check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m, ". Got ",
-          scores.sizes(), in_layer(name), ".");
+    check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m,
+          ". Got weight ", scores.sizes(), in_layer(name), ".");
   }
   const Scope used = pattern.scope == Scope::automatic ? scope : pattern.scope;
   check(pattern.is_n_of_m() || used == Scope::matrix || used == Scope::row, "keep_mask",

@@ -1,6 +1,8 @@
 #include "cupel/eval/evaluate.h"
 
 #include <charconv>
+#include <set>
+#include <utility>
 
 #include "cupel/core/check.h"
 #include "cupel/model/model.h"
@@ -40,25 +42,31 @@ int64_t parse_length(const std::string& text) {
   return value;
 }
 
-Perplexity run_perplexity(TokenModel& model, const Tokenizer& tokenizer, const TaskSpec& spec,
-                          const EvaluateOptions& options) {
-  PerplexityOptions run{options.length, options.protocol, options.progress};
-  std::string file = options.text;
+// A perplexity as it will be measured; every option is read before the first forward.
+struct PerplexityRun {
+  std::string file;
+  PerplexityOptions options;
+};
+
+PerplexityRun parse_perplexity(const TaskSpec& spec, const EvaluateOptions& options) {
+  PerplexityRun run{options.text, {options.length, options.protocol, options.progress}};
   for (const auto& [key, value] : spec.options) {
     if (key == "file") {
-      file = value;
+      run.file = value;
     } else if (key == "length") {
-      run.length = parse_length(value);
+      run.options.length = parse_length(value);
     } else if (key == "protocol") {
-      run.protocol = value;
+      run.options.protocol = value;
     } else {
       check(false, "evaluate", "perplexity knows file, length and protocol. Got '", key, "'.");
     }
   }
-  if (file.empty() && !options.data.empty()) file = options.data + "/wikitext2/wiki.test.raw";
-  check(!file.empty(), "evaluate",
+  if (run.file.empty() && !options.data.empty()) {
+    run.file = options.data + "/wikitext2/wiki.test.raw";
+  }
+  check(!run.file.empty(), "evaluate",
         "perplexity needs a text: perplexity:file=FILE, or the options text or data.");
-  return perplexity(model, tokenizer, file, run);
+  return run;
 }
 
 }  // namespace
@@ -66,19 +74,21 @@ Perplexity run_perplexity(TokenModel& model, const Tokenizer& tokenizer, const T
 Scores evaluate(TokenModel& model, const Tokenizer& tokenizer,
                 const std::vector<std::string>& tasks, const EvaluateOptions& options) {
   check(!tasks.empty(), "evaluate", "at least one task is needed; there is: perplexity.");
-  std::vector<TaskSpec> specs;  // all read before the first forward
-  for (const auto& task : tasks) {
-    specs.push_back(parse_task(task));
-    check(specs.back().name == "perplexity", "evaluate", "unknown task '", specs.back().name,
+  std::vector<std::pair<std::string, PerplexityRun>> runs;
+  std::set<std::string> names;
+  for (const auto& text : tasks) {
+    const TaskSpec spec = parse_task(text);
+    check(spec.name == "perplexity", "evaluate", "unknown task '", spec.name,
           "'; known: perplexity.");
+    const std::string task = tasks.size() == 1 ? spec.name : text;
+    check(names.insert(task).second, "evaluate", "a task stands once. Got '", task, "'.");
+    runs.emplace_back(task, parse_perplexity(spec, options));
   }
   Scores scores;
   scores.model = model.info();
   scores.tokenizer = tokenizer.fingerprint();
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    const std::string task = specs.size() == 1 ? specs[i].name : tasks[i];
-    check(!scores.perplexities.count(task), "evaluate", "a task stands once. Got '", task, "'.");
-    const Perplexity made = run_perplexity(model, tokenizer, specs[i], options);
+  for (const auto& [task, run] : runs) {
+    const Perplexity made = perplexity(model, tokenizer, run.file, run.options);
     scores.metrics[task][made.protocol] = {{"perplexity", made.value},
                                            {"loss", made.loss},
                                            {"windows", static_cast<double>(made.windows)},

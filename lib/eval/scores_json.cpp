@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "core/json.h"
 #include "cupel/core/error.h"
 #include "cupel/eval/evaluate.h"
@@ -18,6 +20,23 @@ TokenModelInfo info_from(const Json& json) {
           json.at("fingerprint").get<std::string>(), json.at("has_states").get<bool>()};
 }
 
+// JSON has no infinity and writes null: a perplexity whose exponential leaves float64.
+double number_from(const Json& json) {
+  return json.is_null() ? std::numeric_limits<double>::infinity() : json.get<double>();
+}
+
+Metrics metrics_from(const Json& json) {
+  Metrics metrics;
+  for (const auto& [task, protocols] : json.items()) {
+    for (const auto& [protocol, values] : protocols.items()) {
+      for (const auto& [name, value] : values.items()) {
+        metrics[task][protocol][name] = number_from(value);
+      }
+    }
+  }
+  return metrics;
+}
+
 Json perplexity_json(const Perplexity& p) {
   return {{"perplexity", p.value},
           {"loss", p.loss},
@@ -36,7 +55,7 @@ Json perplexity_json(const Perplexity& p) {
 
 Perplexity perplexity_from(const Json& json) {
   Perplexity p;
-  p.value = json.at("perplexity").get<double>();
+  p.value = number_from(json.at("perplexity"));
   p.loss = json.at("loss").get<double>();
   p.protocol = json.at("protocol").get<std::string>();
   p.length = json.at("length").get<int64_t>();
@@ -70,7 +89,7 @@ Scores Scores::from_json(const std::string& text, const std::string& file) {
     Scores scores;
     scores.model = info_from(json.at("model"));
     scores.tokenizer = json.at("tokenizer").get<std::string>();
-    scores.metrics = json.at("metrics").get<Metrics>();
+    scores.metrics = metrics_from(json.at("metrics"));
     for (const auto& [task, made] : json.at("perplexities").items()) {
       scores.perplexities[task] = perplexity_from(made);
       scores.perplexities[task].model = scores.model;

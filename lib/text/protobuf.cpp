@@ -7,7 +7,9 @@
 
 namespace cupel {
 
-void ProtobufMessage::fail(const std::string& rule) const { throw FormatError(file_, where_, rule); }
+void ProtobufMessage::fail(const std::string& rule) const {
+  throw FormatError(file_, where_, rule);
+}
 
 uint64_t ProtobufMessage::read_varint() {
   uint64_t value = 0;

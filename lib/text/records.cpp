@@ -185,7 +185,8 @@ std::vector<std::string> read_jsonl_field(const std::string& path, const std::st
     if (entry == record.end()) {
       std::string names;
       for (const auto& item : record.items()) names += (names.empty() ? "" : ", ") + item.key();
-      throw FormatError(path, where, c10::str("there is no field \"", field, "\". Got {", names, "}."));
+      throw FormatError(path, where,
+                        c10::str("there is no field \"", field, "\". Got {", names, "}."));
     }
     if (!entry->is_string())
       throw FormatError(path, where, c10::str("the field \"", field, "\" must be a string. Got ",

@@ -20,12 +20,21 @@ Scope parse_scope(const std::string& name) {
   throw std::invalid_argument("[Criterion] scope is row or matrix. Got '" + name + "'.");
 }
 
-// Statistics are handed to Python by reference: copying a Gram matrix for a score would be absurd.
+// Python may keep what it is handed, so it gets values of its own: an InputStats copies as a few
+// tensor handles, and a task is rebuilt around its own.
+struct OwnedTask {
+  explicit OwnedTask(const LayerTask& task)
+      : stats(task.stats), task{task.name, task.weight, stats, task.mask, nullptr} {}
+  OwnedTask(const OwnedTask& other) : OwnedTask(other.task) {}
+  InputStats stats;
+  LayerTask task;
+};
+
 Criterion make_criterion(const std::string& name, const py::object& needs, const py::function& score,
                          const std::string& scope) {
   const auto call = [score](const torch::Tensor& weight, const InputStats& stats) {
     py::gil_scoped_acquire gil;
-    return score(weight, py::cast(&stats, py::return_value_policy::reference)).cast<torch::Tensor>();
+    return score(weight, InputStats(stats)).cast<torch::Tensor>();
   };
   return {name, parse_needs(needs), call, parse_scope(scope)};
 }
@@ -38,7 +47,7 @@ class PyCompressor : public Compressor {
     py::gil_scoped_acquire gil;
     const py::function function = py::get_override(static_cast<const Compressor*>(this), "compress");
     if (!function) throw std::invalid_argument("[Compressor] a subclass defines compress(task).");
-    return function(py::cast(&task, py::return_value_policy::reference)).cast<LayerResult>();
+    return function(OwnedTask(task)).cast<LayerResult>();
   }
   Needs needs() const override {
     py::gil_scoped_acquire gil;
@@ -113,13 +122,13 @@ Args:
 }
 
 void bind_layers(py::module_& m) {
-  py::class_<LayerTask>(m, "LayerTask", "One linear layer to compress.")
-      .def_readonly("name", &LayerTask::name)
-      .def_readonly("weight", &LayerTask::weight, "[out, in]")
-      .def_property_readonly(
-          "stats", [](const LayerTask& task) { return &task.stats; },
-          py::return_value_policy::reference_internal, "InputStats of its inputs")
-      .def_property_readonly("mask", [](const LayerTask& t) { return tensor_or_none(t.mask); },
+  py::class_<OwnedTask>(m, "LayerTask", "One linear layer to compress.")
+      .def_property_readonly("name", [](const OwnedTask& t) { return t.task.name; })
+      .def_property_readonly("weight", [](const OwnedTask& t) { return t.task.weight; },
+                             "[out, in]")
+      .def_property_readonly("stats", [](const OwnedTask& t) { return t.stats; },
+                             "InputStats of its inputs")
+      .def_property_readonly("mask", [](const OwnedTask& t) { return tensor_or_none(t.task.mask); },
                              "[out, in] bool of an earlier pruning, or None");
 
   py::class_<LayerResult> result(m, "LayerResult",
@@ -151,7 +160,8 @@ void bind_layers(py::module_& m) {
       .def_readonly("packed_bytes", &LayerResult::packed_bytes, "computed size if packed")
       .def_readonly("seconds", &LayerResult::seconds)
       .def_readwrite("notes", &LayerResult::notes);
-  m.def("finish_result", [](const LayerTask& task, LayerResult& made) { finish_result(task, made); },
+  m.def("finish_result",
+        [](const OwnedTask& owned, LayerResult& made) { finish_result(owned.task, made); },
         py::arg("task"), py::arg("result"),
         "Fills sparsity, loss, relative error and the rest from task and result weights; call it "
         "last in a compressor of your own.");

@@ -24,6 +24,10 @@ class PyTokenizer : public Tokenizer {
   Value get(const char* name) const {
     py::gil_scoped_acquire gil;
     const py::object self = py::cast(static_cast<const Tokenizer*>(this));
+    // The base class's own property would come straight back here.
+    if (py::type::of(self).attr(name).is(py::type::of<Tokenizer>().attr(name))) {
+      throw std::invalid_argument(c10::str("[Tokenizer] a subclass defines the property ", name, "."));
+    }
     return self.attr(name).cast<Value>();
   }
 };

@@ -7,7 +7,7 @@
 
 #include "cupel/core/error.h"
 
-namespace cupel::testing {
+namespace cupel::test {
 
 /// Requires that `call` throws a FormatError whose message names `file` and `rule` and can be
 /// printed on a terminal without harm.
@@ -28,4 +28,4 @@ void require_format_error(Call&& call, const std::string& file, const std::strin
   }
 }
 
-}  // namespace cupel::testing
+}  // namespace cupel::test

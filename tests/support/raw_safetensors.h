@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-namespace cupel::testing {
+namespace cupel::test {
 
 /// `length` as safetensors writes it: 8 bytes, little-endian.
 inline std::string length_prefix(uint64_t length) {
@@ -24,4 +24,4 @@ inline std::string entry(const std::string& name, const std::string& dtype,
          ",\"data_offsets\":" + offsets + "}";
 }
 
-}  // namespace cupel::testing
+}  // namespace cupel::test

@@ -60,17 +60,16 @@ struct SpmModel {
   }
 };
 
-/// A BPE model of 16 pieces: 0 <unk>, 1 <s>, 2 </s>, then merges up to "▁hello" (8) and "▁world".
+/// A BPE model of 16 pieces: <unk> <s> </s>, then 3 he, 4 ll, 5 ▁he, 6 llo, 7 ▁w, 8 ▁hello, 9 ▁,
+/// 10 h, 11 e, 12 l, 13 o, 14 w, 15 a.
 inline SpmModel tiny_spm() {
   const std::string s = "\xE2\x96\x81";
   SpmModel model;
   model.pieces = {{"<unk>", 0, 2}, {"<s>", 0, 3}, {"</s>", 0, 3}};
   float score = 0;
-  for (const std::string& text : {std::string("he"), std::string("ll"), s + "he", std::string("llo"),
-                                  s + "w", s + "hello", s, std::string("h"), std::string("e"),
-                                  std::string("l"), std::string("o"), std::string("w"),
-                                  std::string("a")})
-    model.pieces.push_back({text, score -= 1, 1});
+  const std::vector<std::string> texts{"he", "ll", s + "he", "llo", s + "w", s + "hello", s,
+                                       "h",  "e",  "l",      "o",   "w",     "a"};
+  for (const auto& text : texts) model.pieces.push_back({text, score -= 1, 1});
   return model;
 }
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cupel::testing {
+namespace cupel::test {
 
 /// A fresh folder that disappears with the object.
 class TemporaryFolder {
@@ -55,4 +55,4 @@ class TemporaryFolder {
   std::string path_;
 };
 
-}  // namespace cupel::testing
+}  // namespace cupel::test

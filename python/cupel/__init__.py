@@ -1,0 +1,64 @@
+"""cupel: compress language models, and assay what the compression cost.
+
+The names below are those of the C++ library. They resolve when they are first used, and only then is
+torch imported, so `import cupel` and the command's help are instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._build import VERSION as __version__  # noqa: F401
+    from ._cupel import *  # noqa: F403
+    from ._decorators import criterion as criterion
+    from ._masks import apply_masks_ as apply_masks_
+
+# What the compiled module offers; tests/python/test_import.py holds the two together.
+_COMPILED = (
+    # files and tensors
+    "FormatError", "NumericalError", "Progress",
+    "read_safetensors", "write_safetensors", "Quantized", "dequantize",
+    # text and models
+    "Tokenizer", "load_tokenizer",
+    "Model", "ModelConfig", "load_model", "make_model", "save_model", "generate",
+    # calibration
+    "Calibration", "InputStats", "Needs", "sample_windows",
+    # compression
+    "Pattern", "unstructured", "row_wise", "matrix_wise", "n_of_m", "parse_pattern", "keep_mask",
+    "Criterion", "add_criterion", "remove_criterion", "criteria", "Grid", "quantizers",
+    "Compressor", "LayerTask", "LayerResult", "finish_result", "Prune", "Rtn",
+    "CompressionResult", "compress", "compress_checkpoint", "matches_layer",
+    # evaluation and reports
+    "TokenModelInfo", "Perplexity", "perplexity", "LogLikelihood", "Generation", "ModelScorer",
+    "Scores", "evaluate", "PairedPerplexity", "Comparison", "compare",
+    "Table", "ReportEntry", "layer_table", "score_table", "write_report", "weight_bytes_on_disk",
+)  # fmt: skip
+_PYTHON = {"criterion": "._decorators", "apply_masks_": "._masks"}
+_MODULES = ("cli", "huggingface", "touchstone")
+
+__all__ = [*_COMPILED, *_PYTHON, *_MODULES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _COMPILED:
+        from ._load import compiled
+
+        value = getattr(compiled(), name)
+    elif name in _PYTHON:
+        value = getattr(importlib.import_module(_PYTHON[name], __name__), name)
+    elif name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    elif name == "__version__":
+        from ._load import build
+
+        value = build().VERSION
+    else:
+        raise AttributeError(f"module 'cupel' has no attribute {name!r}")
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

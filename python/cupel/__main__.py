@@ -1,0 +1,7 @@
+"""`python -m cupel` is the `cupel` command."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

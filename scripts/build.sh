@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Compiles into build/release and installs the Python package from there: C++ is compiled once.
+. "$(dirname "$0")/common.sh"
+
+one_at_a_time
+build=build/release
+
+# One compiler needs up to 2 GB on LibTorch's headers.
+default_jobs() {
+  local cores memory
+  cores=$(nproc)
+  memory=$(awk '/^MemAvailable/ { print int($2 / 2097152) }' /proc/meminfo)
+  ((memory >= 1)) || memory=1
+  echo $((cores < memory ? cores : memory))
+}
+
+# Ninja's "[12/80] ..." lines in, a line per tenth of the work out.
+progress() {
+  awk 'match($0, /^\[[0-9]+\/[0-9]+\]/) {
+         split(substr($0, 2, RLENGTH - 2), n, "/")
+         if (n[2] > 5 && int(10 * n[1] / n[2]) > tenth) {
+           tenth = int(10 * n[1] / n[2]); print "   " n[1] " of " n[2]; fflush()
+         }
+       }'
+}
+
+compile() {
+  local log=build/logs/compile.log
+  NINJA_STATUS='[%f/%t] ' cmake --build $build -j "${JOBS:-$(default_jobs)}" 2>&1 | tee $log | progress ||
+    { grep -v '^\[[0-9]*/[0-9]*\] ' $log >&2; fail "building failed (the log: $log)"; }
+}
+
+# What the installed package is made of: paths and contents, so that neither a fresh clone's dates
+# nor a deleted file mislead it.
+fingerprint() {
+  {
+    find python/cupel include cmake scripts/build.sh pyproject.toml VERSION README.md LICENSE \
+      -name __pycache__ -prune -o -type f -print0
+    find $build -maxdepth 2 \( -name '*.so*' -o -name '*.pyi' -o -name _build.py \) -type f -print0
+    find .venv/cupel-packages -print0
+  } 2>/dev/null | sort -z | xargs -0 sha256sum | sha256sum
+}
+
+# A new set of packages may hold another torch: ask for it again.
+if [[ ! -f $build/build.ninja || .venv/cupel-packages -nt $build/build.ninja ]]; then
+  step "configuring $build"
+  logged configure cmake --preset release "-DPython3_EXECUTABLE=$root/.venv/bin/python"
+fi
+step "building $build"
+compile
+
+contents=$(fingerprint)
+stamp=$build/installed-package
+if [[ ! -x .venv/bin/cupel ]] || ! stamped $stamp "$contents"; then
+  step "installing the Python package into .venv"
+  # The same build folder with the same options: only the installation is left to do.
+  logged install-package .venv/bin/python -m pip --disable-pip-version-check install \
+    --no-build-isolation --no-deps --no-index --force-reinstall \
+    -C build-dir=$build -C cmake.define.CUPEL_BUILD_TESTS=ON \
+    -C cmake.define.CUPEL_BUILD_EXAMPLES=ON -C cmake.define.CUPEL_INSTALL_TORCH_PATH=ON .
+  fingerprint >$stamp
+fi
