@@ -6,7 +6,7 @@
 # docs/install.md says what each is for.
 packages=(ca-certificates g++ cmake ninja-build ccache git libeigen3-dev nlohmann-json3-dev
           libsentencepiece-dev libpcre2-dev zlib1g-dev catch2)
-find_python >/dev/null || packages+=(python3-dev python3-venv)
+[[ -n ${PYTHON:-} ]] || find_python >/dev/null || packages+=(python3-dev python3-venv)
 
 if ! command -v dpkg-query >/dev/null; then
   step "not a Debian system: taking the compiler and libraries as they are (docs/install.md)"
@@ -29,5 +29,7 @@ if ((EUID != 0)); then
 fi
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q)
 step "installing apt packages: ${missing[*]}"
-logged apt-update "${apt[@]}" update
+# One package source that is down does not mean that ours are.
+(logged apt-update "${apt[@]}" update) 2>/dev/null ||
+  step "apt-get update reported errors (build/logs/apt-update.log); going on with what it has"
 logged apt-install "${apt[@]}" install -y --no-install-recommends "${missing[@]}"

@@ -16,18 +16,26 @@ default_jobs() {
 
 # Ninja's "[12/80] ..." lines in, a line per tenth of the work out.
 progress() {
-  awk 'match($0, /^\[[0-9]+\/[0-9]+\]/) {
-         split(substr($0, 2, RLENGTH - 2), n, "/")
-         if (n[2] > 5 && int(10 * n[1] / n[2]) > tenth) {
-           tenth = int(10 * n[1] / n[2]); print "   " n[1] " of " n[2]; fflush()
-         }
-       }'
+  local line tenth=0
+  while IFS= read -r line; do
+    [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
+    local done=${BASH_REMATCH[1]} all=${BASH_REMATCH[2]}
+    if ((all > 5 && 10 * done / all > tenth)); then
+      tenth=$((10 * done / all))
+      echo "   $done of $all"
+    fi
+  done
 }
 
 compile() {
   local log=build/logs/compile.log
   NINJA_STATUS='[%f/%t] ' cmake --build $build -j "${JOBS:-$(default_jobs)}" 2>&1 | tee $log | progress ||
-    { grep -v '^\[[0-9]*/[0-9]*\] ' $log >&2; fail "building failed (the log: $log)"; }
+    {
+      # The compilers that failed, without what others said before.
+      if grep -q '^FAILED' $log; then sed -n '/^FAILED/,$p' $log; else cat $log; fi |
+        grep -v '^\[[0-9]*/[0-9]*\] ' >&2
+      fail "building failed (the log: $log)"
+    }
 }
 
 # What the installed package is made of: paths and contents, so that neither a fresh clone's dates

@@ -6,14 +6,16 @@ python_is_usable() {
   "$1" - 2>/dev/null <<'PY'
 import ensurepip, os, sys, sysconfig, venv
 header = os.path.join(sysconfig.get_path("include"), "Python.h")
-sys.exit(not (sys.version_info >= (3, 10) and os.path.exists(header)))
+# torch 2.13 has wheels for 3.10 to 3.14.
+sys.exit(not ((3, 10) <= sys.version_info < (3, 15) and os.path.exists(header)))
 PY
 }
 
-# Prints the first usable one of $PYTHON, the python3 on PATH and Debian's.
+# Prints $PYTHON where it is set, else the first usable one of the python3 on PATH and Debian's.
 find_python() {
-  local candidate
-  for candidate in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3; do
+  local candidate candidates=(python3 /usr/bin/python3)
+  [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
     if python_is_usable "$candidate"; then
       command -v "$candidate"
       return

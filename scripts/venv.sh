@@ -14,14 +14,15 @@ packages=(
 )
 
 stamp=.venv/cupel-packages
-wanted="$(sha256sum <python/constraints.txt) ${TORCH_INDEX_URL:-} $torch ${packages[*]}"
+wanted="$(sha256sum <python/constraints.txt) $torch ${packages[*]}"
 # A venv whose Python has gone (a removed pyenv version) is of no more use.
 [[ ! -e .venv ]] || .venv/bin/python -c '' 2>/dev/null || rm -rf .venv
 if stamped $stamp "$wanted"; then exit 0; fi
 
 if [[ ! -e .venv ]]; then
   python=$(find_python) ||
-    fail "cupel needs Python 3.10 or newer with venv and Python.h; apt-get install python3-dev python3-venv"
+    fail "${PYTHON:-python3} has to be Python 3.10 to 3.14 with venv and Python.h" \
+         "(Debian: apt-get install python3-dev python3-venv); PYTHON=... names another one"
   step "creating .venv ($("$python" --version))"
   logged venv "$python" -m venv .venv
 fi

@@ -29,7 +29,9 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 }  // namespace
 
 void JsonCursor::fail(const std::string& rule) const {
-  throw FormatError(file_, c10::str("header byte ", at_), rule);
+  std::string where = c10::str("header byte ", at_);
+  if (tensor_ != nullptr) where += ", tensor \"" + printable(*tensor_, 120) + "\"";
+  throw FormatError(file_, where, rule);
 }
 
 std::string JsonCursor::next_token() const {
@@ -51,13 +53,13 @@ bool JsonCursor::accept(char c) {
   return true;
 }
 
-void JsonCursor::expect(char c, const std::string& subject) {
+void JsonCursor::expect(char c, const char* subject) {
   if (accept(c)) return;
   fail(c10::str("not valid JSON for a header: ", subject, " needs '", c, "'. Got ", next_token(),
                 "."));
 }
 
-std::string JsonCursor::string(const std::string& subject) {
+std::string JsonCursor::string(const char* subject) {
   if (!accept('"')) fail(c10::str(subject, " must be a string. Got ", next_token(), "."));
   std::string out;
   for (;;) {
@@ -109,13 +111,13 @@ uint32_t JsonCursor::hex4() {
   return code;
 }
 
-std::string JsonCursor::key(const std::string& subject) {
-  std::string name = string("a key of " + subject);
-  expect(':', subject + " after a key");
+std::string JsonCursor::key() {
+  std::string name = string("a key");
+  expect(':', "a key");
   return name;
 }
 
-uint64_t JsonCursor::integer(const std::string& subject, uint64_t limit) {
+uint64_t JsonCursor::integer(const char* subject, uint64_t limit) {
   skip_space();
   const auto wrong = [&] {
     fail(c10::str(subject, " must be a non-negative integer. Got ", next_token(), "."));
@@ -126,7 +128,8 @@ uint64_t JsonCursor::integer(const std::string& subject, uint64_t limit) {
   if (end < text_.size() && std::string_view(".eExX").find(text_[end]) != std::string_view::npos)
     wrong();
   const std::string_view digits = text_.substr(at_, end - at_);
-  if (digits.size() > 1 && digits[0] == '0') fail(subject + " must not have a leading zero.");
+  if (digits.size() > 1 && digits[0] == '0')
+    fail(c10::str(subject, " must not have a leading zero."));
   uint64_t value = 0;
   for (const char c : digits) {
     const auto digit = static_cast<uint64_t>(c - '0');

@@ -13,20 +13,23 @@ class JsonCursor {
  public:
   JsonCursor(std::string_view text, const std::string& file) : text_(text), file_(file) {}
 
+  /// The tensor that messages name from here on; nullptr for none. Kept as a pointer, so that text
+  /// for messages is built only when one is needed.
+  void set_tensor(const std::string* name) { tensor_ = name; }
+
   /// Skips white space; true, and past it, when `c` comes next.
   bool accept(char c);
-  /// Like accept, else a FormatError saying what `subject` must be.
-  void expect(char c, const std::string& subject);
+  /// Like accept, else a FormatError that `subject` needs `c`.
+  void expect(char c, const char* subject);
   /// A string, unescaped; `subject` names it in messages.
-  std::string string(const std::string& subject);
+  std::string string(const char* subject);
   /// A key and its colon.
-  std::string key(const std::string& subject);
+  std::string key();
   /// A JSON integer >= 0 of at most `limit`: no sign, fraction, exponent or leading zero.
-  uint64_t integer(const std::string& subject, uint64_t limit);
+  uint64_t integer(const char* subject, uint64_t limit);
   /// Only white space may remain.
   void finish();
 
-  std::size_t offset() const { return at_; }
   [[noreturn]] void fail(const std::string& rule) const;
 
  private:
@@ -38,6 +41,7 @@ class JsonCursor {
 
   std::string_view text_;
   const std::string& file_;
+  const std::string* tensor_ = nullptr;
   std::size_t at_ = 0;
 };
 

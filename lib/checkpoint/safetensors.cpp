@@ -97,20 +97,21 @@ SafetensorsFile::SafetensorsFile(const std::string& path, const SafetensorsLimit
   }();
   auto& tensors = state_->header.tensors;
   std::vector<std::size_t>& order = state_->by_name;
-  const auto sort_by_name = [&] {
-    order.resize(tensors.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(),
-              [&](std::size_t a, std::size_t b) { return tensors[a].name < tensors[b].name; });
+  const auto before = [&](std::size_t a, std::size_t b) {
+    return tensors[a].name < tensors[b].name;
   };
-  sort_by_name();
+  order.resize(tensors.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), before);
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::string& name = tensors[order[i]].name;
     if (name == tensors[order[i - 1]].name)
       throw FormatError(path, "tensor " + quote_name(name), "duplicate tensor name.");
   }
   check_ranges(state_->header, data_begin, file.size(), path);
-  sort_by_name();  // check_ranges put the tensors into file order
+  // check_ranges puts the tensors into file order, where they mostly are already.
+  if (!std::is_sorted(order.begin(), order.end(), before))
+    std::sort(order.begin(), order.end(), before);
 }
 
 SafetensorsFile::~SafetensorsFile() = default;

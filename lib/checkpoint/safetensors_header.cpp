@@ -57,7 +57,7 @@ class HeaderParser {
     std::deque<TensorInfo> tensors;  // a deque grows without holding everything twice
     if (!cursor_.accept('}')) {
       do {
-        std::string name = cursor_.key("the header");
+        std::string name = cursor_.key();
         if (name == "__metadata__") {
           if (metadata_seen) cursor_.fail("duplicate key \"__metadata__\".");
           metadata_seen = true;
@@ -80,7 +80,7 @@ class HeaderParser {
     cursor_.expect('{', "__metadata__, which must be an object of strings,");
     if (cursor_.accept('}')) return;
     do {
-      std::string key = cursor_.key("__metadata__");
+      std::string key = cursor_.key();
       std::string value = cursor_.string("a value of __metadata__");
       if (header_.metadata.size() == kMaxMetadata)
         cursor_.fail(c10::str("__metadata__ holds more than ", kMaxMetadata, " entries."));
@@ -91,73 +91,72 @@ class HeaderParser {
   }
 
   TensorInfo parse_tensor(std::string name) {
-    const std::string subject = "tensor " + quote_name(name);
+    cursor_.set_tensor(&name);
     TensorInfo tensor;
     std::optional<torch::ScalarType> dtype;
     bool shape = false, offsets = false;
     const auto once = [&](bool seen, const std::string& key) {
-      if (seen) cursor_.fail(c10::str("duplicate key \"", key, "\" in ", subject, "."));
+      if (seen) cursor_.fail(c10::str("duplicate key \"", key, "\"."));
     };
-    cursor_.expect('{', subject + ", which must be an object,");
+    cursor_.expect('{', "a tensor, which must be an object,");
     if (!cursor_.accept('}')) {
       do {
-        const std::string key = cursor_.key(subject);
+        const std::string key = cursor_.key();
         if (key == "dtype") {
           once(dtype.has_value(), key);
-          dtype = parse_dtype(subject);
+          dtype = parse_dtype();
         } else if (key == "shape") {
           once(shape, key);
-          tensor.shape = parse_shape(subject);
+          tensor.shape = parse_shape();
           shape = true;
         } else if (key == "data_offsets") {
           once(offsets, key);
-          parse_offsets(subject, tensor);
+          parse_offsets(tensor);
           offsets = true;
         } else {
-          cursor_.fail(c10::str("unknown key ", quote_name(key), " in ", subject,
-                                ", which has exactly dtype, shape and data_offsets."));
+          cursor_.fail(c10::str("unknown key ", quote_name(key),
+                                "; a tensor has exactly dtype, shape and data_offsets."));
         }
       } while (cursor_.accept(','));
-      cursor_.expect('}', subject + " after an entry (',' or its end)");
+      cursor_.expect('}', "a tensor after an entry (',' or its end)");
     }
     if (!dtype || !shape || !offsets) {
       const char* missing = !dtype ? "dtype" : !shape ? "shape" : "data_offsets";
-      cursor_.fail(c10::str(subject, " lacks the key \"", missing, "\"."));
+      cursor_.fail(c10::str("the tensor lacks the key \"", missing, "\"."));
     }
+    cursor_.set_tensor(nullptr);
     tensor.dtype = *dtype;
     tensor.name = std::move(name);
     return tensor;
   }
 
-  torch::ScalarType parse_dtype(const std::string& subject) {
-    const std::string name = cursor_.string("dtype of " + subject);
+  torch::ScalarType parse_dtype() {
+    const std::string name = cursor_.string("dtype");
     for (const DtypeName& known : kDtypes) {
       if (name == known.name) return known.dtype;
     }
-    cursor_.fail(c10::str("dtype ", quote_name(name), " of ", subject,
+    cursor_.fail(c10::str("dtype ", quote_name(name),
                           name == "F4" || name.starts_with("F6_")
                               ? " is narrower than a byte and not supported."
                               : " is not supported: it is not a safetensors dtype."));
   }
 
-  std::vector<int64_t> parse_shape(const std::string& subject) {
+  std::vector<int64_t> parse_shape() {
     std::vector<int64_t> shape;
-    cursor_.expect('[', "shape of " + subject + ", which must be a list of integers,");
+    cursor_.expect('[', "shape, which must be a list of integers,");
     if (cursor_.accept(']')) return shape;
-    const std::string dimension = "a dimension in shape of " + subject;
     do {
       if (static_cast<int64_t>(shape.size()) == limits_.rank)
-        cursor_.fail(c10::str("shape of ", subject, " has more than ", limits_.rank,
-                              " dimensions (rank)."));
-      shape.push_back(static_cast<int64_t>(cursor_.integer(dimension, kMaxDimension)));
+        cursor_.fail(c10::str("shape has more than ", limits_.rank, " dimensions (rank)."));
+      shape.push_back(static_cast<int64_t>(cursor_.integer("a dimension of shape", kMaxDimension)));
     } while (cursor_.accept(','));
-    cursor_.expect(']', "shape of " + subject + " after an integer (',' or its end)");
+    cursor_.expect(']', "shape after an integer (',' or its end)");
     return shape;
   }
 
-  void parse_offsets(const std::string& subject, TensorInfo& tensor) {
-    const std::string what = "data_offsets of " + subject;
-    const std::string pair = what + ", which must be two integers,";
+  void parse_offsets(TensorInfo& tensor) {
+    constexpr const char* what = "a number of data_offsets";
+    constexpr const char* pair = "data_offsets, which must be two integers,";
     cursor_.expect('[', pair);
     tensor.begin = cursor_.integer(what, kMaxDimension);
     cursor_.expect(',', pair);
@@ -207,10 +206,11 @@ void check_ranges(SafetensorsHeader& header, uint64_t data_begin, uint64_t file_
            "shape x dtype, ", bytes, " bytes");
     }
   }
-  std::stable_sort(header.tensors.begin(), header.tensors.end(),
-                   [](const TensorInfo& a, const TensorInfo& b) {
-                     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-                   });
+  const auto before = [](const TensorInfo& a, const TensorInfo& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
+  };
+  if (!std::is_sorted(header.tensors.begin(), header.tensors.end(), before))
+    std::stable_sort(header.tensors.begin(), header.tensors.end(), before);
   uint64_t expected = 0;
   for (TensorInfo& tensor : header.tensors) {
     if (tensor.begin != expected) {

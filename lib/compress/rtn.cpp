@@ -50,9 +50,6 @@ LayerResult Rtn::compress(const LayerTask& task) const {
   const int64_t scale_bytes = grid_.scale_dtype == "float32" ? 4 : 2;
   result.packed_bytes = static_cast<int64_t>(
       packed_bytes(result.weight, result.mask, grid, scale_bytes, grid_.symmetric));
-  const int64_t scale_bytes = grid_.scale_dtype == "float32" ? 4 : 2;
-  result.packed_bytes = static_cast<int64_t>(
-      packed_bytes(result.weight, result.mask, grid, scale_bytes, grid_.symmetric));
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   result.seconds = passed.count();
   return result;

@@ -6,9 +6,10 @@ namespace cupel {
 
 namespace {
 std::string message(const std::string& file, const std::string& where, const std::string& rule) {
+  constexpr std::size_t limit = 2000;  // a rule may list names
   std::string text = printable(file) + ": ";
   if (!where.empty()) text += printable(where) + ": ";
-  return text + printable(rule);
+  return text + printable(rule, limit);
 }
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -13,6 +14,17 @@
 #include "eval/token_scores.h"
 
 namespace cupel {
+
+namespace {
+
+// Enough tokens to keep a GEMM busy, as long as their logits stay small. Depends on the task alone,
+// so that a number does not depend on the machine.
+int64_t windows_at_once(int64_t length, int64_t vocabulary) {
+  constexpr int64_t tokens = 4096, logits = int64_t{1} << 26;
+  return std::max<int64_t>(1, std::min(tokens / length, logits / (length * vocabulary)));
+}
+
+}  // namespace
 
 Perplexity perplexity(TokenModel& model, const Tokenizer& tokenizer, const std::string& file,
                       const PerplexityOptions& options) {
@@ -43,23 +55,31 @@ Perplexity perplexity(TokenModel& model, const Tokenizer& tokenizer, const std::
         " tokens. Got ", result.tokens, " tokens in ", file, ".");
 
   const ProgressReporter progress(options.progress);
+  const int64_t batch = windows_at_once(result.length, result.model.vocabulary);
   double sum = 0;
-  for (int64_t window = 0; window < result.windows; ++window) {
+  for (int64_t begin = 0; begin < result.windows; begin += batch) {
     progress.report({.stage = "score",
                      .name = "perplexity " + result.file,
-                     .done = window,
+                     .done = begin,
                      .total = result.windows});
-    const auto begin = ids.begin() + window * result.length;
-    const TokenScores scores =
-        score_tokens(model, std::vector<int64_t>(begin, begin + result.length), 1);
-    const double total = -scores.log_probability.sum().item<double>();
-    if (!std::isfinite(total)) {
-      throw NumericalError(c10::str("[perplexity] log-likelihoods must be finite. Got ", total,
-                                    " in window ", window, " of ", result.file,
-                                    "; the model's weights or activations overflow."));
+    std::vector<std::vector<int64_t>> windows;
+    for (int64_t i = begin; i < std::min(begin + batch, result.windows); ++i) {
+      const auto first = ids.begin() + i * result.length;
+      windows.emplace_back(first, first + result.length);
     }
-    result.window_losses.push_back(total / static_cast<double>(result.length - 1));
-    sum += total;
+    const TokenScores scores = score_tokens(model, windows, 1);
+    const auto totals =
+        -scores.log_probability.reshape({static_cast<int64_t>(windows.size()), -1}).sum(1);
+    for (int64_t i = 0; i < totals.size(0); ++i) {
+      const double total = totals[i].item<double>();
+      if (!std::isfinite(total)) {
+        throw NumericalError(c10::str("[perplexity] log-likelihoods must be finite. Got ", total,
+                                      " in window ", begin + i, " of ", result.file,
+                                      "; the model's weights or activations overflow."));
+      }
+      result.window_losses.push_back(total / static_cast<double>(result.length - 1));
+      sum += total;
+    }
   }
   result.loss = sum / static_cast<double>(result.scored);
   result.value = std::exp(result.loss);

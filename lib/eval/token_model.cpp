@@ -41,6 +41,18 @@ std::shared_ptr<const TokenModel::State> TokenModel::prefill(const std::vector<i
   throw std::invalid_argument("[TokenModel] this model keeps no states.");
 }
 
+torch::Tensor TokenModel::batch_logits(const std::vector<std::vector<int64_t>>& sequences,
+                                       const std::vector<std::vector<int64_t>>& wanted) {
+  check(!sequences.empty() && sequences.size() == wanted.size(), "TokenModel",
+        "each sequence has its wanted positions. Got ", sequences.size(), " and ", wanted.size(),
+        ".");
+  std::vector<torch::Tensor> rows;
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    rows.push_back(logits(sequences[i], wanted[i]));
+  }
+  return at::cat(rows);
+}
+
 TokenModelInfo NativeTokenModel::info() const {
   return {.vocabulary = model_.config().vocabulary,
           .max_length = model_.config().max_positions,
@@ -65,6 +77,27 @@ torch::Tensor NativeTokenModel::logits(const std::vector<int64_t>& tokens,
   auto cache = cache_of(state);
   const auto hidden = model_.hidden(as_tensor(tokens).unsqueeze(0), state ? &cache : nullptr);
   return model_.head(hidden[0].index_select(0, as_tensor(wanted).to(hidden.device())));
+}
+
+torch::Tensor NativeTokenModel::batch_logits(const std::vector<std::vector<int64_t>>& sequences,
+                                             const std::vector<std::vector<int64_t>>& wanted) {
+  bool one_length = sequences.size() == wanted.size() && !sequences.empty();
+  for (const auto& sequence : sequences) {
+    one_length = one_length && sequence.size() == sequences.front().size();
+  }
+  if (!one_length) return TokenModel::batch_logits(sequences, wanted);
+  std::vector<torch::Tensor> tokens;
+  std::vector<int64_t> rows;
+  const auto length = static_cast<int64_t>(sequences.front().size());
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    check_wanted(sequences[i], wanted[i]);
+    tokens.push_back(as_tensor(sequences[i]));
+    for (const int64_t position : wanted[i]) {
+      rows.push_back(static_cast<int64_t>(i) * length + position);
+    }
+  }
+  const auto hidden = model_.hidden(at::stack(tokens)).flatten(0, 1);
+  return model_.head(hidden.index_select(0, as_tensor(rows).to(hidden.device())));
 }
 
 CallableTokenModel::CallableTokenModel(Function function, TokenModelInfo info)

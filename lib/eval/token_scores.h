@@ -24,14 +24,21 @@ inline TokenScores score_targets(const torch::Tensor& logits, const std::vector<
           logits.argmax(1).eq(ids).cpu()};
 }
 
-/// Scores tokens first .. end of `tokens` from those before them. Rows of logits are asked for and
-/// reduced in one call of the model.
-inline TokenScores score_tokens(TokenModel& model, const std::vector<int64_t>& tokens,
-                                int64_t first) {
-  std::vector<int64_t> wanted, targets(tokens.begin() + first, tokens.end());
-  for (int64_t i = first; i < static_cast<int64_t>(tokens.size()); ++i) wanted.push_back(i - 1);
-  const std::vector<int64_t> input(tokens.begin(), tokens.end() - 1);
-  return score_targets(model.logits(input, wanted), targets);
+/// Scores tokens first .. end of each sequence from those before them, the sequences one after
+/// the other. Rows of logits are asked for and reduced in one call of the model.
+inline TokenScores score_tokens(TokenModel& model,
+                                const std::vector<std::vector<int64_t>>& sequences, int64_t first) {
+  std::vector<std::vector<int64_t>> inputs, wanted;
+  std::vector<int64_t> targets;
+  for (const auto& tokens : sequences) {
+    inputs.emplace_back(tokens.begin(), tokens.end() - 1);
+    wanted.emplace_back();
+    for (auto i = static_cast<std::size_t>(first); i < tokens.size(); ++i) {
+      wanted.back().push_back(static_cast<int64_t>(i) - 1);
+      targets.push_back(tokens[i]);
+    }
+  }
+  return score_targets(model.batch_logits(inputs, wanted), targets);
 }
 
 }  // namespace cupel

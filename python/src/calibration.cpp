@@ -1,3 +1,5 @@
+#include <torch/csrc/autograd/python_variable.h>
+
 #include "bindings.h"
 
 namespace cupel::python {

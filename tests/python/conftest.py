@@ -102,7 +102,8 @@ def tokenizer_model(tmp_path_factory):
     """A SentencePiece .model of 96 pieces, trained on a few made-up words."""
     spm = pytest.importorskip("sentencepiece")
     folder = tmp_path_factory.mktemp("tokenizer")
-    (folder / "text.txt").write_text(words(4000), encoding="utf-8")
+    lines = [words(40, seed) for seed in range(100)]
+    (folder / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     spm.SentencePieceTrainer.train(
         input=str(folder / "text.txt"),
         model_prefix=str(folder / "tokenizer"),

@@ -43,7 +43,7 @@ def test_a_mistake_of_the_caller_is_a_plain_value_error():
 
 
 def test_shapes_and_layer_are_in_the_message():
-    with pytest.raises(ValueError, match=r"multiple of 4. Got \[3, 6\] in q_proj"):
+    with pytest.raises(ValueError, match=r"multiple of 4. Got weight \[3, 6\] in q_proj"):
         cupel.Prune("magnitude", cupel.n_of_m(2, 4)).compress(torch.ones(3, 6), name="q_proj")
 
 

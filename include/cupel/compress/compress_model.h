@@ -25,12 +25,12 @@ struct CompressOptions {
   std::string propagation = "staged";
   /// Linear layers to leave alone, by exact name, glob ("*.mlp.*") or "re:<pattern>" (matched from
   /// the start, as Python's re.match). An entry that matches nothing is an error.
-  std::vector<std::string> skip;
+  std::vector<std::string> skip = {};
   /// When not empty: only the layers that match.
-  std::vector<std::string> only;
+  std::vector<std::string> only = {};
   bool keep_tensors = false;  ///< keep weights, codes and scales in the result as well
   bool measure_loss = true;   ///< collect what loss and relative_error need (a Gram matrix a layer)
-  ProgressFunction progress;
+  ProgressFunction progress = {};
 };
 
 /// What compress() did.

@@ -13,7 +13,7 @@ namespace cupel {
 struct PerplexityOptions {
   int64_t length = 0;             ///< tokens a window; 0 = min(2048, the model's positions)
   std::string protocol = "gptq";  ///< the only one so far
-  ProgressFunction progress;
+  ProgressFunction progress = {};
 };
 
 /// A perplexity with everything needed to compare it with another one.

@@ -22,7 +22,7 @@ struct LogLikelihood {
 struct GenerationRequest {
   std::string prompt;
   int64_t max_new_tokens = 64;
-  std::vector<std::string> stop;  ///< the text ends before the first of these
+  std::vector<std::string> stop = {};  ///< the text ends before the first of these
 };
 
 struct Generation {

@@ -16,8 +16,8 @@ class Model;
 struct TokenModelInfo {
   int64_t vocabulary = 0;
   int64_t max_length = 0;      ///< most tokens of one sequence, state included
-  std::string device, dtype;
-  std::string fingerprint;     ///< SHA-256 of the weights as they are now; "" when unknown
+  std::string device = "", dtype = "";
+  std::string fingerprint = "";  ///< SHA-256 of the weights as they are now; "" when unknown
   bool has_states = false;     ///< prefill() works; without it shared prefixes are recomputed
 };
 
@@ -44,6 +44,11 @@ class TokenModel {
   virtual torch::Tensor logits(const std::vector<int64_t>& tokens,
                                const std::vector<int64_t>& wanted,
                                const std::shared_ptr<const State>& state = {}) = 0;
+
+  /// The same for several sequences without states: the wanted rows of all of them, in order,
+  /// float32 [sum of wanted, vocabulary]. Sequences of one length are what a model can batch.
+  virtual torch::Tensor batch_logits(const std::vector<std::vector<int64_t>>& sequences,
+                                     const std::vector<std::vector<int64_t>>& wanted);
 };
 
 /// cupel's own decoder as a token model. The model must outlive it.
@@ -55,6 +60,8 @@ class NativeTokenModel : public TokenModel {
                                        const std::shared_ptr<const State>& parent = {}) override;
   torch::Tensor logits(const std::vector<int64_t>& tokens, const std::vector<int64_t>& wanted,
                        const std::shared_ptr<const State>& state = {}) override;
+  torch::Tensor batch_logits(const std::vector<std::vector<int64_t>>& sequences,
+                             const std::vector<std::vector<int64_t>>& wanted) override;
 
  private:
   const Model& model_;

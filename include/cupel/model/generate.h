@@ -14,8 +14,8 @@ struct GenerateOptions {
   int64_t top_k = 0;            ///< sample among the k likeliest; 0 = all
   double top_p = 1.0;           ///< sample within this probability mass
   uint64_t seed = 0;            ///< of this call's own random numbers
-  std::vector<int64_t> stop;    ///< ids that end the text (not part of it)
-  ProgressFunction progress;
+  std::vector<int64_t> stop = {};  ///< ids that end the text (not part of it)
+  ProgressFunction progress = {};
 };
 
 /// Continues `prompt` (token ids, at least one) with cached keys and values. Returns the new ids
