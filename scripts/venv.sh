@@ -7,7 +7,7 @@ one_at_a_time
 torch=torch==2.13.0
 packages=(
   numpy rich jinja2 PyYAML                                 # the package and its command
-  transformers tokenizers safetensors sentencepiece        # the huggingface extra; oracles in tests
+  transformers tokenizers safetensors sentencepiece protobuf  # the huggingface extra; oracles in tests
   pytest hypothesis                                        # tests
   scikit-build-core pybind11-stubgen                       # building
   ruff clang-format                                        # make lint, make format
