@@ -8,7 +8,7 @@ status=0
 step "C++ tests"
 ctest --test-dir build/release --output-on-failure -j2 2>&1 | tee $logs/ctest.log || status=1
 step "Python tests"
-.venv/bin/pytest tests/python -q 2>&1 | tee $logs/pytest.log || status=1
+PATH=$root/.venv/bin:$PATH .venv/bin/pytest tests/python -q 2>&1 | tee $logs/pytest.log || status=1
 
 echo
 echo "ctest:  $(grep -E 'tests (passed|failed)|No tests were found' $logs/ctest.log | tail -n 1)"

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -60,9 +61,12 @@ void check_task(const char* function, const LayerTask& task, Needs needs) {
 
 namespace {
 
-// sum_t ||D x_t||^2 = sum of (D G) * D, with G the Gram matrix.
+// sum_t ||D x_t||^2 = sum of (D G) * D, with G the Gram matrix. Row by row, then in order: one sum
+// over everything would be split among the threads, and its last bits with it.
 double output_energy(const torch::Tensor& weight, const torch::Tensor& gram) {
-  return (at::matmul(weight, gram) * weight).sum(at::kDouble).item<double>();
+  const auto rows = (at::matmul(weight, gram) * weight).sum(1, false, at::kDouble).cpu();
+  const double* from = rows.const_data_ptr<double>();
+  return std::accumulate(from, from + rows.numel(), 0.0);
 }
 
 }  // namespace

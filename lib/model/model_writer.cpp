@@ -92,7 +92,7 @@ void ModelWriter::write(const std::string& name, const torch::Tensor& tensor) {
 std::string ModelWriter::config_text() const {
   const auto source = model_.source();
   if (!source) return model_.config().text;
-  const auto& embedding = model_.outer_tensors().begin()->first;
+  const std::string embedding = model_.outer_tensors().begin()->first;
   if (source->info(embedding).dtype == model_.dtype()) return model_.config().text;
   Json config = parse_json(model_.config().text, "config.json");
   const char* key = config.contains("torch_dtype") ? "torch_dtype" : "dtype";

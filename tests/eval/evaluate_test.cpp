@@ -120,7 +120,7 @@ TEST_CASE("Scores: JSON there and back is the same") {
 TEST_CASE("Scores: a perplexity beyond float64 survives JSON") {
   const TemporaryFolder folder;
   auto table = at::zeros({32, 32});
-  table.select(1, 31).fill_(1e4f);  // 10,000 nats a token
+  table.select(1, letters().encode("z", false)[0]).fill_(1e4f);  // the text has no z
   auto model = test::table_model(table);
   const Scores scores =
       evaluate(model, letters(), {"perplexity:length=8"}, {.text = folder.write("t.txt", kText)});

@@ -137,7 +137,7 @@ TEST_CASE("perplexity: too short a text and too long a window are refused") {
 
 TEST_CASE("perplexity: a log-likelihood that is no number is named by its window") {
   const TemporaryFolder folder;
-  const std::string file = folder.write("text.txt", "ccccccczccccc");
+  const std::string file = folder.write("text.txt", "cccccccczcccc");
   for (const float bad :
        {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity(),
         std::numeric_limits<float>::quiet_NaN()}) {
@@ -168,17 +168,17 @@ TEST_CASE("perplexity: logits of 10,000 stay finite and exact") {
   CHECK(perplexity(model, letters(), file, {.length = 5}).value == 1.0);
 }
 
-TEST_CASE("perplexity: progress is told each window and can cancel") {
+TEST_CASE("perplexity: progress is told each batch of windows and can cancel") {
   const TemporaryFolder folder;
-  const std::string file = folder.write("text.txt", std::string(23, 'c'));
-  auto model = test::uniform_model(32);
+  const std::string file = folder.write("text.txt", std::string(6 * 2048 - 1, 'c'));
+  auto model = test::uniform_model(32, 2048);
   int64_t calls = 0;
-  PerplexityOptions options{.length = 4};
+  PerplexityOptions options{.length = 2048};
   options.progress = [&](const Progress& progress) {
-    CHECK(progress.done == calls++);
+    CHECK(progress.done == 2 * calls++);  // 4096 tokens at once
     CHECK(progress.total == 6);
-    return calls < 4;
+    return calls < 2;
   };
   CHECK_THROWS_AS(perplexity(model, letters(), file, options), Cancelled);
-  CHECK(calls == 4);
+  CHECK(calls == 2);
 }

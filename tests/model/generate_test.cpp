@@ -88,14 +88,15 @@ TEST_CASE("generate: samples follow the softmax") {
   const auto row = at::tensor(at::ArrayRef<int64_t>(kPrompt), at::kLong).unsqueeze(0);
   const auto p = at::softmax(model->logits(row)[0][-1].to(at::kDouble) / 2.0, -1);
   auto counts = at::zeros({50}, at::kDouble);
-  constexpr int kDraws = 2000;
+  constexpr int kDraws = 400;
   for (uint64_t seed = 0; seed < kDraws; ++seed) {
     const auto made =
         generate(*model, kPrompt, {.max_new_tokens = 1, .temperature = 2.0, .seed = seed});
     counts[made[0]] += 1;
   }
-  // Five standard deviations of a binomial share: sqrt(.25 / 2000) * 5 = 0.056.
-  testing::require_close(counts / kDraws, p, 0.056);
+  // Five standard deviations of a binomial share, and one draw for the rarest tokens.
+  const auto bound = at::sqrt(p * (1 - p) / kDraws) * 5 + 1.0 / kDraws;
+  CHECK(((counts / kDraws - p).abs() <= bound).all().item<bool>());
 }
 
 TEST_CASE("generate: options out of range are refused") {
@@ -112,7 +113,7 @@ TEST_CASE("generate: options out of range are refused") {
   refused(kPrompt, {.top_k = -1}, "top_k");
   refused(kPrompt, {.top_p = 0}, "top_p lies in (0, 1]");
   refused(kPrompt, {.top_p = 1.5}, "top_p lies in (0, 1]");
-  refused({50}, {}, "token ids lie in [0, 50). Got 50");
+  refused({50}, {.max_new_tokens = 4}, "token ids lie in [0, 50). Got 50");
   CHECK(generate(*model, kPrompt, {.max_new_tokens = 60}).size() == 60);
 }
 

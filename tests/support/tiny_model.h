@@ -1,11 +1,12 @@
 #pragma once
 
 // A seeded Llama small enough to be recomputed by plain loops: 2 blocks, hidden 16, 4 heads that
-// share 2 key-value heads, intermediate 24, 50 tokens.
+// share 2 key-value heads, intermediate 24, 50 tokens. Widths times `width` where a test asks.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct TinyOptions {
   bool tied = false;
   bool bias = false;
   int64_t head_dim = 4;  ///< 4 = hidden / heads
+  int64_t width = 1;     ///< hidden is 16, intermediate 24 times this
   int64_t layers = 2;
   int64_t positions = 64;
   uint64_t seed = 0;
@@ -33,7 +35,8 @@ struct TinyOptions {
 inline std::string tiny_config(const TinyOptions& options = {}) {
   const auto word = [](bool value) { return value ? "true" : "false"; };
   return c10::str(R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",)",
-                  R"("vocab_size": 50, "hidden_size": 16, "intermediate_size": 24,)",
+                  R"("vocab_size": 50, "hidden_size": )", 16 * options.width,
+                  R"(, "intermediate_size": )", 24 * options.width, ",",
                   R"("num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": )",
                   options.head_dim, R"(, "num_hidden_layers": )", options.layers,
                   R"(, "max_position_embeddings": )", options.positions,
@@ -50,25 +53,27 @@ inline TensorMap tiny_weights(const TinyOptions& options = {}) {
                        double offset = 0) {
     weights[name] = seeded_normal(shape, ++seed) * scale + offset;
   };
+  const int64_t hidden = 16 * options.width, inner = 24 * options.width;
   const int64_t q = 4 * options.head_dim, kv = 2 * options.head_dim;
-  add("model.embed_tokens.weight", {50, 16}, 1.0);
-  add("model.norm.weight", {16}, 0.1, 1.0);
-  if (!options.tied) add("lm_head.weight", {50, 16}, 0.5);
+  add("model.embed_tokens.weight", {50, hidden}, 1.0);
+  add("model.norm.weight", {hidden}, 0.1, 1.0);
+  if (!options.tied) add("lm_head.weight", {50, hidden}, 0.5);
   for (int64_t layer = 0; layer < options.layers; ++layer) {
     const std::string prefix = c10::str("model.layers.", layer, ".");
-    add(prefix + "input_layernorm.weight", {16}, 0.1, 1.0);
-    add(prefix + "post_attention_layernorm.weight", {16}, 0.1, 1.0);
+    add(prefix + "input_layernorm.weight", {hidden}, 0.1, 1.0);
+    add(prefix + "post_attention_layernorm.weight", {hidden}, 0.1, 1.0);
     const auto linear = [&](const std::string& name, int64_t out, int64_t in) {
-      add(prefix + name + ".weight", {out, in}, 0.3);
+      add(prefix + name + ".weight", {out, in},
+          0.3 / std::sqrt(static_cast<double>(options.width)));
       if (options.bias) add(prefix + name + ".bias", {out}, 0.2);
     };
-    linear("self_attn.q_proj", q, 16);
-    linear("self_attn.k_proj", kv, 16);
-    linear("self_attn.v_proj", kv, 16);
-    linear("self_attn.o_proj", 16, q);
-    linear("mlp.gate_proj", 24, 16);
-    linear("mlp.up_proj", 24, 16);
-    linear("mlp.down_proj", 16, 24);
+    linear("self_attn.q_proj", q, hidden);
+    linear("self_attn.k_proj", kv, hidden);
+    linear("self_attn.v_proj", kv, hidden);
+    linear("self_attn.o_proj", hidden, q);
+    linear("mlp.gate_proj", inner, hidden);
+    linear("mlp.up_proj", inner, hidden);
+    linear("mlp.down_proj", hidden, inner);
   }
   return weights;
 }
