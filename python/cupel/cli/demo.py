@@ -137,7 +137,7 @@ def summary(rows: list[Row], text: str, calibration_tokens: int) -> str:
             error = f"{paired.loss_difference:+.4f} ± {paired.standard_error:.4f}"
             cell += [f"{paired.ratio:.4f}", error]
         cell += [f"{row.disk:,}", f"{row.packed:,}" if row.packed else ""]
-        cell += ["" if row.seconds is None else f"{row.seconds:.1f}"]
+        cell += ["" if row.seconds is None else f"{row.seconds:.2f}"]
         cells.append(cell)
     how = (
         f"Perplexity of {text} (protocol {measured.protocol}, {measured.windows} windows of "
