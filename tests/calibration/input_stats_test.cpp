@@ -190,6 +190,8 @@ TEST_CASE("InputStats: a tiny first batch and huge later ones") {
   CHECK(at::isfinite(stats.gram()).all().item<bool>());
   const double unit = stats.scale() / 1e20;
   require_close(stats.gram() * (unit * unit), stats_of(x).gram(), 1e-4);  // of a diagonal near 64
+  require_close(stats.sq_norm() * (unit * unit), stats_of(x).sq_norm(), 1e-4);
+  require_close(stats.sum() * unit, stats_of(x).sum(), 1e-5);  // of a sum near 8
   InputStats grown(5);  // each batch larger than the last by less than the head room
   for (int k = -90; k <= 90; k += 30) grown.add(x * std::ldexp(1.0, k));
   CHECK(at::isfinite(grown.gram()).all().item<bool>());

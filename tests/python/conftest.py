@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# OpenMP's threads wait by spinning unless told otherwise, before torch is imported. With other work
+# on the machine, a second test run say, each small operation then waits for a time slice.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Grouped-query heads, an intermediate size that 128 does not divide.
