@@ -75,7 +75,8 @@ def measure(name: str, model: Any, tokenizer: Any, text: Path, seconds: float | 
 
     from .sizes import packed_bytes
 
-    scores = cupel.evaluate(model, tokenizer, ["perplexity"], text=text)
+    # Windows as long as those it was trained on: positions beyond them it never saw.
+    scores = cupel.evaluate(model, tokenizer, ["perplexity"], text=text, length=LENGTH)
     with tempfile.TemporaryDirectory(prefix="cupel-demo-") as folder:
         saved = Path(folder) / "model"
         cupel.save_model(model, saved)
