@@ -61,10 +61,12 @@ contents=$(fingerprint)
 stamp=$build/installed-package
 if [[ ! -x .venv/bin/cupel ]] || ! stamped $stamp "$contents"; then
   step "installing the Python package into .venv"
-  # The same build folder with the same options: only the installation is left to do.
+  # The same build folder with the same options: only the installation is left to do. (Debian 12's
+  # pip does not know -C.)
   logged install-package .venv/bin/python -m pip --disable-pip-version-check install \
     --no-build-isolation --no-deps --no-index --force-reinstall \
-    -C build-dir=$build -C cmake.define.CUPEL_BUILD_TESTS=ON \
-    -C cmake.define.CUPEL_BUILD_EXAMPLES=ON -C cmake.define.CUPEL_INSTALL_TORCH_PATH=ON .
+    --config-settings=build-dir=$build --config-settings=cmake.define.CUPEL_BUILD_TESTS=ON \
+    --config-settings=cmake.define.CUPEL_BUILD_EXAMPLES=ON \
+    --config-settings=cmake.define.CUPEL_INSTALL_TORCH_PATH=ON .
   fingerprint >$stamp
 fi
