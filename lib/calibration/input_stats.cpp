@@ -7,6 +7,7 @@
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
+#include "cupel/core/tiled.h"
 
 namespace cupel {
 
@@ -86,7 +87,7 @@ void InputStats::add(const torch::Tensor& input, int64_t sequences,
       const auto d = x.to(at::kDouble);
       sq_norm_.add_((d * d).sum(0));
     }
-    if (gram_.defined()) gram_.addmm_(x.t(), x);
+    if (gram_.defined()) tiled_gram_(gram_, x);
   }
   tokens_ += rows.size(0);
 }
@@ -129,7 +130,9 @@ torch::Tensor InputStats::sq_norm() const {
 torch::Tensor InputStats::gram() const {
   check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
   const double factor = accessor_factor();
-  return gram_ * (factor * factor);
+  auto gram = gram_ * (factor * factor);
+  mirror_upper_(gram);  // only the upper tiles are summed: half the work, and exactly symmetric
+  return gram;
 }
 
 torch::Tensor InputStats::hessian() const {

@@ -8,12 +8,13 @@
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
+#include "cupel/core/tiled.h"
 
 namespace cupel {
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
                                  const LayerOptions& options) const {
-  return compress(LayerTask{options.name, weight, stats, options.mask, nullptr});
+  return compress(LayerTask{options.name, weight, stats, options.mask, nullptr, options.prune_count});
 }
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const LayerOptions& options) const {
@@ -64,7 +65,7 @@ namespace {
 // sum_t ||D x_t||^2 = sum of (D G) * D, with G the Gram matrix. Row by row, then in order: one sum
 // over everything would be split among the threads, and its last bits with it.
 double output_energy(const torch::Tensor& weight, const torch::Tensor& gram) {
-  const auto rows = (at::matmul(weight, gram) * weight).sum(1, false, at::kDouble).cpu();
+  const auto rows = (tiled_matmul(weight, gram) * weight).sum(1, false, at::kDouble).cpu();
   const double* from = rows.const_data_ptr<double>();
   return std::accumulate(from, from + rows.numel(), 0.0);
 }

@@ -124,49 +124,90 @@ Pattern parse_pattern(const std::string& text) {
   return unstructured(sparsity);
 }
 
+namespace {
+
+// float32 on the CPU, without NaN.
+torch::Tensor comparable(const torch::Tensor& scores, const std::string& name) {
+  check(scores.defined() && scores.dim() == 2, "keep_mask", "scores are [out, in]. Got ",
+        scores.defined() ? scores.sizes() : at::IntArrayRef(), in_layer(name), ".");
+  auto values = scores.detach().to(at::kCPU, at::kFloat).contiguous();
+  const auto nan = at::isnan(values);
+  if (nan.any().item<bool>()) {
+    const auto bad = nan.nonzero()[0];
+    throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ",
+                                  bad[0].item<int64_t>(), ", column ", bad[1].item<int64_t>(),
+                                  in_layer(name), "; look at what the criterion divides by."));
+  }
+  return values;
+}
+
+}  // namespace
+
+std::vector<int64_t> split_among_rows(int64_t count, int64_t rows) {
+  std::vector<int64_t> counts(rows);
+  for (int64_t row = 0; row < rows; ++row) {
+    counts[row] = count * (row + 1) / rows - count * row / rows;
+  }
+  return counts;
+}
+
+torch::Tensor keep_all_but(const torch::Tensor& scores, const std::vector<int64_t>& counts,
+                           bool lower_first, const std::string& name) {
+  const auto values = comparable(scores, name);
+  const int64_t rows = scores.size(0), columns = scores.size(1);
+  check(static_cast<int64_t>(counts.size()) == rows, "keep_mask", "there is one count a row. Got ",
+        counts.size(), " for ", scores.sizes(), in_layer(name), ".");
+  for (const int64_t count : counts) {
+    check(count >= 0 && count <= columns, "keep_mask", "a row of ", columns,
+          " weights can lose 0 to all of them. Got ", count, in_layer(name), ".");
+  }
+  auto mask = at::empty({rows, columns}, at::kBool);
+  const float* from = values.const_data_ptr<float>();
+  bool* keep = mask.mutable_data_ptr<bool>();
+  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(columns, 1));
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      prune_lowest(from + row * columns, keep + row * columns, columns, counts[row], lower_first);
+    }
+  });
+  return mask.to(scores.device());
+}
+
 torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Scope scope,
                         Rules rules, const std::string& name) {
   check(scores.defined() && scores.dim() == 2, "keep_mask", "scores are [out, in]. Got ",
         scores.defined() ? scores.sizes() : at::IntArrayRef(), in_layer(name), ".");
   const int64_t rows = scores.size(0), columns = scores.size(1);
+  const bool published = rules == Rules::published;
   if (pattern.is_n_of_m()) {
     check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m,
           ". Got weight ", scores.sizes(), in_layer(name), ".");
+    check(pattern.count < 0, "n_of_m", "n:m fixes the count; it takes none. Got ", pattern.count,
+          in_layer(name), ".");
+    const int64_t groups = rows * columns / pattern.m;
+    return keep_all_but(scores.reshape({groups, pattern.m}),
+                        std::vector<int64_t>(groups, pattern.m - pattern.n), published, name)
+        .view({rows, columns});
   }
   const Scope used = pattern.scope == Scope::automatic ? scope : pattern.scope;
-  check(pattern.is_n_of_m() || used == Scope::matrix || used == Scope::row, "keep_mask",
+  check(used == Scope::matrix || used == Scope::row, "keep_mask",
         "scores are compared by matrix or by row. Got ", to_string(used), in_layer(name), ".");
-  const auto values = scores.detach().to(at::kCPU, at::kFloat).contiguous();
-  if (at::isnan(values).any().item<bool>()) {
-    const auto bad = at::isnan(values).nonzero()[0];
-    throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ",
-                                  bad[0].item<int64_t>(), ", column ", bad[1].item<int64_t>(),
-                                  in_layer(name), "; look at what the criterion divides by."));
+  if (used == Scope::row) {
+    const auto a_row = static_cast<int64_t>(pattern.sparsity * static_cast<double>(columns));
+    return keep_all_but(scores,
+                        pattern.count < 0 ? std::vector<int64_t>(rows, a_row)
+                                          : split_among_rows(pattern.count, rows),
+                        published, name);
   }
+  const int64_t size = rows * columns;
+  if (!published || pattern.count >= 0) {
+    const auto count = pattern.count < 0 ? static_cast<int64_t>(pattern.sparsity * size) : pattern.count;
+    return keep_all_but(scores.reshape({1, size}), {count}, false, name).view({rows, columns});
+  }
+  const auto values = comparable(scores, name);
   auto mask = at::empty({rows, columns}, at::kBool);
-  const float* from = values.const_data_ptr<float>();
-  bool* keep = mask.mutable_data_ptr<bool>();
-  const bool published = rules == Rules::published;
-  if (!pattern.is_n_of_m() && used == Scope::matrix) {
-    const int64_t size = rows * columns;
-    if (published) {
-      prune_up_to_threshold(from, keep, size, pattern.sparsity);
-    } else {
-      prune_lowest(from, keep, size, static_cast<int64_t>(pattern.sparsity * size), false);
-    }
-  } else {
-    const int64_t group = pattern.is_n_of_m() ? pattern.m : columns;
-    const int64_t count = pattern.is_n_of_m()
-                              ? pattern.m - pattern.n
-                              : static_cast<int64_t>(pattern.sparsity * static_cast<double>(columns));
-    const int64_t groups = group == 0 ? 0 : rows * columns / group;
-    const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(group, 1));
-    parallel_for(groups, grain, [&](int64_t begin, int64_t end) {
-      for (int64_t g = begin; g < end; ++g) {
-        prune_lowest(from + g * group, keep + g * group, group, count, published);
-      }
-    });
-  }
+  prune_up_to_threshold(values.const_data_ptr<float>(), mask.mutable_data_ptr<bool>(), size,
+                        pattern.sparsity);
   return mask.to(scores.device());
 }
 

@@ -44,8 +44,10 @@ LayerResult Prune::compress(const LayerTask& task) const {
   if (task.mask.defined()) {  // what is already gone is spent first
     scores = at::where(task.mask, scores, -std::numeric_limits<double>::infinity());
   }
+  Pattern pattern = pattern_;
+  pattern.count = task.prune_count;
   LayerResult result;
-  result.mask = keep_mask(scores, pattern_, criterion_.scope, options_.rules, task.name);
+  result.mask = keep_mask(scores, pattern, criterion_.scope, options_.rules, task.name);
   if (task.mask.defined()) result.mask = at::logical_and(result.mask, task.mask);
   result.weight = at::where(result.mask, task.weight, at::zeros_like(task.weight));
   finish_result(task, result);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "compress/grid_result.h"
 #include "core/json.h"
 #include "cupel/core/check.h"
 
@@ -21,13 +22,10 @@ std::string Rtn::name() const {
 }
 
 std::string Rtn::options_json() const {
-  return dump_json({{"method", "rtn"},
-                    {"bits", grid_.bits},
-                    {"group", grid_.group},
-                    {"symmetric", grid_.symmetric},
-                    {"clip", grid_.clip},
-                    {"scale_dtype", grid_.scale_dtype},
-                    {"rules", to_string(options_.rules)}});
+  Json json{{"method", "rtn"}};
+  json.update(parse_json(grid_json(grid_), "grid"));
+  json["rules"] = to_string(options_.rules);
+  return dump_json(json);
 }
 
 LayerResult Rtn::compress(const LayerTask& task) const {
@@ -37,19 +35,11 @@ LayerResult Rtn::compress(const LayerTask& task) const {
   auto weight = task.weight.detach().to(at::kFloat);
   // The code of zero is the zero point itself, so pruned weights come back as exact zeros.
   if (task.mask.defined()) weight = at::where(task.mask, weight, at::zeros_like(weight));
-  const Quantized grid = quantize(weight, grid_, options_.rules, task.name);
   LayerResult result;
   result.mask = task.mask;
-  result.codes = grid.codes;
-  result.scales = grid.scales;
-  result.zeros = grid.zeros;
-  result.group_index = grid.group_index;
-  result.bits = grid.bits;
-  result.weight = dequantize(grid).to(task.weight.scalar_type());
+  set_quantized(task, quantize(weight, grid_, options_.rules, task.name), result);
   finish_result(task, result);
-  const int64_t scale_bytes = grid_.scale_dtype == "float32" ? 4 : 2;
-  result.packed_bytes = static_cast<int64_t>(
-      packed_bytes(result.weight, result.mask, grid, scale_bytes, grid_.symmetric));
+  count_packed(grid_, result);
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   result.seconds = passed.count();
   return result;

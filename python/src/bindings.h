@@ -19,6 +19,7 @@ void bind_text(py::module_& m);
 void bind_model(py::module_& m);
 void bind_calibration(py::module_& m);
 void bind_compress(py::module_& m);
+void bind_solvers(py::module_& m);  // called by bind_compress
 void bind_compress_model(py::module_& m);
 void bind_eval(py::module_& m);
 void bind_report(py::module_& m);

@@ -69,13 +69,24 @@ return the sums of x / scale().)")
       .def(py::init<int64_t, Needs>(), py::arg("columns"), py::arg("needs") = Needs::gram)
       .def(
           "add",
-          [](InputStats& stats, const torch::Tensor& x, int64_t sequences, const std::string& layer) {
-            stats.add(x, sequences, {.layer = layer});
+          [](InputStats& stats, const torch::Tensor& x, int64_t sequences, const std::string& layer,
+             int64_t first_sample, int64_t sample_tokens) {
+            stats.add(x, sequences, {layer, first_sample, sample_tokens});
           },
           py::arg("x"), py::arg("sequences") = 1, py::arg("layer") = "",
+          py::arg("first_sample") = 0, py::arg("sample_tokens") = 0,
           py::call_guard<py::gil_scoped_release>(),
-          "Adds x [..., in]; leading dimensions count as tokens. NumericalError on a non-finite "
-          "value, ValueError on another width.")
+          R"(Adds x [..., in]; leading dimensions count as tokens.
+
+Args:
+    x: Activations of any float dtype.
+    sequences: How many sequences x holds.
+    layer, first_sample, sample_tokens: For messages: the layer's name, the number of the first
+        sample in x, and the tokens a sample (0 = all rows are of one).
+
+Raises:
+    NumericalError: A value that is not finite; names layer, sample, token and column.
+    ValueError: Another width.)")
       .def("merge", &InputStats::merge, py::arg("other"), py::call_guard<py::gil_scoped_release>())
       .def("sum", &InputStats::sum, "[in] float32, sum over tokens of x")
       .def("sq_norm", &InputStats::sq_norm, "[in] float32, sum over tokens of x^2")

@@ -24,7 +24,8 @@ Scope parse_scope(const std::string& name) {
 // tensor handles, and a task is rebuilt around its own.
 struct OwnedTask {
   explicit OwnedTask(const LayerTask& task)
-      : stats(task.stats), task{task.name, task.weight, stats, task.mask, nullptr} {}
+      : stats(task.stats),
+        task{task.name, task.weight, stats, task.mask, nullptr, task.prune_count} {}
   OwnedTask(const OwnedTask& other) : OwnedTask(other.task) {}
   InputStats stats;
   LayerTask task;
@@ -129,7 +130,9 @@ void bind_layers(py::module_& m) {
       .def_property_readonly("stats", [](const OwnedTask& t) { return t.stats; },
                              "InputStats of its inputs")
       .def_property_readonly("mask", [](const OwnedTask& t) { return tensor_or_none(t.task.mask); },
-                             "[out, in] bool of an earlier pruning, or None");
+                             "[out, in] bool of an earlier pruning, or None")
+      .def_property_readonly("prune_count", [](const OwnedTask& t) { return t.task.prune_count; },
+                             "weights to prune, from an allocation; -1 = as the method says");
 
   py::class_<LayerResult> result(m, "LayerResult",
                                  "What became of a layer; fields that do not apply are None.");
@@ -169,8 +172,8 @@ void bind_layers(py::module_& m) {
 
 LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& weight,
                             const InputStats* stats, const std::string& name,
-                            const std::optional<torch::Tensor>& mask) {
-  const LayerOptions options{name, none_or_tensor(mask)};
+                            const std::optional<torch::Tensor>& mask, int64_t prune_count) {
+  const LayerOptions options{name, none_or_tensor(mask), prune_count};
   py::gil_scoped_release release;
   return stats ? compressor.compress(weight, *stats, options) : compressor.compress(weight, options);
 }
@@ -188,7 +191,8 @@ Args:
     bits: 1 to 8.
     group: Columns that share a scale; 0 = one grid per output row.
     symmetric: Zero point fixed at 2^(bits-1).
-    clip: Name of the quantizer that chooses scales ("min_max").
+    clip: The quantizer that chooses scales: "min_max", "mse", "hessian" (least output error; in Gptq
+        and SparseGpt only), or your own.
     scale_dtype: Scales are rounded to it: "float32", "float16" or "bfloat16".)")
       .def(py::init([](int64_t bits, int64_t group, bool symmetric, const std::string& clip,
                        const std::string& scale_dtype) {
@@ -210,7 +214,7 @@ A subclass defines compress(task: LayerTask) -> LayerResult, and may set `name` 
 ("gram" unless set; as in Criterion).)")
       .def(py::init<>())
       .def("compress", &compress_tensor, py::arg("weight"), py::arg("stats") = nullptr,
-           py::arg("name") = "weight", py::arg("mask") = py::none(),
+           py::arg("name") = "weight", py::arg("mask") = py::none(), py::arg("prune_count") = -1,
            R"(Compresses a bare tensor.
 
 Args:
@@ -218,6 +222,7 @@ Args:
     stats: InputStats of its inputs; None for methods that need none.
     name: For messages.
     mask: [out, in] bool of an earlier pruning; what it prunes stays zero.
+    prune_count: Exactly so many weights go, whatever the pattern's sparsity; -1 = as it says.
 
 Returns:
     LayerResult
@@ -248,6 +253,8 @@ Args:
              return std::make_shared<Prune>(criterion, pattern, PruneOptions{parse_rules(rules)});
            }),
            py::arg("criterion"), py::arg("pattern"), py::arg("rules") = "exact");
+
+  bind_solvers(m);
 
   py::class_<Rtn, Compressor, std::shared_ptr<Rtn>>(m, "Rtn",
                                                     "Round-to-nearest quantization; needs no calibration.")

@@ -59,7 +59,7 @@ class InputStats {
   int exponent_ = 0;       // sums are of x * 2^-exponent_
   double largest_ = 0;     // |x|
   torch::Tensor sum_, sq_norm_;  // [in] float64
-  torch::Tensor gram_;           // [in, in] float32
+  torch::Tensor gram_;           // [in, in] float32, upper triangle
 };
 
 }  // namespace cupel

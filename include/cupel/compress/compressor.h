@@ -19,6 +19,7 @@ struct LayerTask {
   const InputStats& stats;                  ///< of its inputs
   torch::Tensor mask;                       ///< [out, in] bool of an earlier pruning; stays zero
   const InputStats* dense_stats = nullptr;  ///< of the same layer's inputs in the dense model
+  int64_t prune_count = -1;  ///< weights to prune, from an allocation; -1 = as the method says
 };
 
 /// What became of a layer. Tensors are undefined, and optionals empty, where not applicable.
@@ -53,6 +54,7 @@ struct LayerResult {
 struct LayerOptions {
   std::string name = "weight";
   torch::Tensor mask = {};
+  int64_t prune_count = -1;  ///< exactly so many weights go; -1 = as the method says
 };
 
 /// A compression method. Subclass it and override compress(const LayerTask&), which must be pure:

@@ -18,7 +18,8 @@ struct Grid {
   int64_t group = 0;                    ///< columns that share a scale; 0 = a whole row. The last
                                         ///< group may be short.
   bool symmetric = false;               ///< zero point fixed at 2^(bits-1)
-  std::string clip = "min_max";         ///< name of the quantizer that chooses scales
+  std::string clip = "min_max";         ///< the quantizer that chooses scales: "min_max", "mse",
+                                        ///< "hessian" (in Gptq and SparseGpt only), or your own
   std::string scale_dtype = "float32";  ///< scales are rounded to it: "float32", "float16", "bfloat16"
 };
 
@@ -27,6 +28,9 @@ struct GridRequest {
   torch::Tensor weight;  ///< float32 [out, columns]
   const Grid& grid;
   Rules rules = Rules::exact;
+  /// R upper triangular, [columns, columns]: an error dW of these columns costs |dW R|^2. Undefined
+  /// where nothing is known of the inputs; Gptq and SparseGpt give it.
+  torch::Tensor factor = {};
 };
 
 /// One grid a row: value = (code - zero) * scale.

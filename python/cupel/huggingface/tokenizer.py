@@ -1,4 +1,4 @@
-"""Bridges to the Hugging Face libraries, none of which is imported here."""
+"""Hugging Face tokenizers as tokenizers of cupel."""
 
 from __future__ import annotations
 

@@ -1,0 +1,30 @@
+#include "compress/grid_result.h"
+
+#include "core/json.h"
+
+namespace cupel {
+
+void set_quantized(const LayerTask& task, const Quantized& quantized, LayerResult& result) {
+  result.codes = quantized.codes;
+  result.scales = quantized.scales;
+  result.zeros = quantized.zeros;
+  result.group_index = quantized.group_index;
+  result.bits = quantized.bits;
+  result.weight = dequantize(quantized).to(task.weight.scalar_type());
+}
+
+void count_packed(const Grid& grid, LayerResult& result) {
+  const int64_t scale_bytes = grid.scale_dtype == "float32" ? 4 : 2;
+  result.packed_bytes = static_cast<int64_t>(
+      packed_bytes(result.weight, result.mask, result.quantized(), scale_bytes, grid.symmetric));
+}
+
+std::string grid_json(const Grid& grid) {
+  return dump_json({{"bits", grid.bits},
+                    {"group", grid.group},
+                    {"symmetric", grid.symmetric},
+                    {"clip", grid.clip},
+                    {"scale_dtype", grid.scale_dtype}});
+}
+
+}  // namespace cupel

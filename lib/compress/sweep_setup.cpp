@@ -1,0 +1,137 @@
+#include "compress/sweep_setup.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include <cmath>
+
+#include "compress/grid_result.h"
+#include "cupel/core/check.h"
+
+namespace cupel {
+
+namespace {
+
+// Weights far from 1 are swept in units of a power of two, so that neither their squares nor their
+// products with the factor leave float32.
+double weight_unit(const torch::Tensor& weight) {
+  const double largest = weight.abs().max().item<double>();
+  if (largest == 0 || (largest >= 0x1p-20 && largest <= 0x1p20)) return 1.0;
+  return std::ldexp(1.0, std::ilogb(largest));
+}
+
+// x * 2^k in two steps: the power alone may leave float32 where the product does not.
+torch::Tensor scaled(const torch::Tensor& x, double power) {
+  const int exponent = std::ilogb(power), half = exponent / 2;
+  if (exponent == 0) return x;
+  return x * std::ldexp(1.0, half) * std::ldexp(1.0, exponent - half);
+}
+
+}  // namespace
+
+SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool by_activation)
+    : name_(task.name) {
+  const auto weight = task.weight.detach().to(at::kFloat);
+  unit_ = weight_unit(weight);
+  weight_ = scaled(weight, 1.0 / unit_).contiguous();
+  if (task.stats.tokens() == 0) {
+    obstacle_ = "0 tokens reached it";
+    return;
+  }
+  hessian_ = make_hessian(task.stats, rules, weight.device());
+  all_dead_ = hessian_.dead.all().item<bool>();
+  if (all_dead_) {
+    obstacle_ = "every input was zero in calibration";
+    return;
+  }
+  Hessian ordered = hessian_;
+  if (by_activation) {
+    order_ = at::argsort(hessian_.matrix.diagonal(), /*stable=*/true, 0, /*descending=*/true);
+    ordered.matrix = hessian_.matrix.index_select(0, order_).index_select(1, order_);
+  }
+  factor_ = factor_hessian(ordered, damping);
+  if (!factor_.upper.defined()) {
+    obstacle_ = "its Hessian is not positive definite (" +
+                (factor_.rungs.empty() ? std::string() : factor_.rungs.back()) + ")";
+  }
+}
+
+torch::Tensor SweepSetup::in_order(const torch::Tensor& tensor) const {
+  if (!order_.defined() || !tensor.defined()) return tensor;
+  return tensor.index_select(tensor.dim() - 1, order_);
+}
+
+SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torch::Tensor& weight,
+                           const torch::Tensor& keep) const {
+  const int64_t columns = weight_.size(1);
+  const int64_t width = grid.group == 0 ? columns : grid.group;
+  // Grids are fitted on the weights as they are, where the range of scale_dtype means something.
+  const auto fit = [=, this](const torch::Tensor& part, const torch::Tensor& factor) {
+    GridValues values = fit_grid({scaled(part, unit_), grid, rules, factor}, name_);
+    return GridValues{scaled(values.scales, 1.0 / unit_), values.zeros};
+  };
+  SweepGrid made;
+  made.bits = grid.bits;
+  made.group = grid.group;
+  if (!fixed) {
+    made.fit = [=](const SweepColumns& at) {
+      const auto part = keep.defined() ? at::where(keep.slice(1, at.begin, at.end), at.weight,
+                                                   at::zeros_like(at.weight))
+                                       : at.weight;
+      return fit(part, at.factor);
+    };
+    return made;
+  }
+  const int64_t groups = (columns + width - 1) / width;
+  std::vector<torch::Tensor> scales, zeros;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t begin = g * width, end = std::min(columns, begin + width);
+    torch::Tensor part = weight.slice(1, begin, end), factor;
+    if (groups == 1) {  // a whole row is the same group in any order
+      part = in_order(weight);
+      factor = factor_.upper;
+    } else {
+      const auto block = hessian_.matrix.slice(0, begin, end).slice(1, begin, end).to(at::kDouble);
+      const double added = std::max(factor_.damping, 1e-9) * hessian_.mean;
+      factor = upper_factor(block + at::eye(end - begin, block.options()) * added);
+    }
+    const GridValues values = fit(part, factor);
+    scales.push_back(values.scales);
+    zeros.push_back(values.zeros);
+  }
+  made.scales = at::stack(scales, 1);
+  made.zeros = at::stack(zeros, 1);
+  made.group_index = at::floor_divide(in_order(at::arange(columns, weight.options().dtype(at::kLong))), width);
+  return made;
+}
+
+LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, SweepResult swept,
+                               bool report_mask) const {
+  LayerResult result;
+  const auto back = [&](const torch::Tensor& tensor) {
+    if (!order_.defined() || !tensor.defined()) return tensor;
+    return tensor.index_select(tensor.dim() - 1, at::argsort(order_));
+  };
+  if (report_mask) result.mask = back(swept.mask);
+  if (grid) {
+    set_quantized(task,
+                  {back(swept.codes), scaled(swept.scales, unit_).contiguous(),
+                   swept.zeros.to(at::kInt), back(swept.group_index), grid->bits},
+                  result);
+  } else {
+    result.weight = scaled(back(swept.weight), unit_).to(task.weight.scalar_type());
+  }
+  result.permutation = order_;
+  result.sweep_loss = swept.loss * unit_ * unit_ * hessian_.unit;
+  result.damping = factor_.damping;
+  result.rungs = factor_.rungs;
+  finish_result(task, result);
+  if (grid) count_packed(*grid, result);
+  if (result.tokens < result.columns) {
+    result.notes.push_back(c10::str(result.tokens, " tokens for ", result.columns,
+                                    " inputs: the Hessian leans on its damping"));
+  }
+  return result;
+}
+
+}  // namespace cupel

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <string>
+#include <vector>
+
+#include "compress/hessian_factor.h"
+#include "cupel/compress/column_sweep.h"
+#include "cupel/compress/compressor.h"
+
+namespace cupel {
+
+/// What Gptq and SparseGpt share before and after their sweep.
+class SweepSetup {
+ public:
+  /// `by_activation`: columns by falling Hessian diagonal.
+  SweepSetup(const LayerTask& task, double damping, Rules rules, bool by_activation = false);
+
+  /// Why there is nothing to sweep with; "" when there is.
+  const std::string& obstacle() const { return obstacle_; }
+  /// True when the obstacle is that all inputs are zero, which no damping can mend.
+  bool all_dead() const { return all_dead_; }
+
+  /// float32 [out, in] / unit(), in the order of the matrix; unit() is 1 for ordinary weights.
+  const torch::Tensor& weight() const { return weight_; }
+  double unit() const { return unit_; }
+  const torch::Tensor& dead() const { return hessian_.dead; }  ///< [in] bool
+  const torch::Tensor& factor() const { return factor_.upper; }  ///< R, in sweep order
+  const torch::Tensor& order() const { return order_; }  ///< [in] int64; undefined = as they are
+  /// Columns of a tensor [out, in], or entries [in], put in sweep order.
+  torch::Tensor in_order(const torch::Tensor& tensor) const;
+
+  /// Grids for the sweep. `fixed`: all fitted now, on `weight` [out, in] (in units, in the order of
+  /// the matrix). Else on the way; `keep` ([out, in] bool in sweep order, or undefined) says which
+  /// weights count.
+  SweepGrid grid(const Grid& grid, Rules rules, bool fixed, const torch::Tensor& weight,
+                 const torch::Tensor& keep) const;
+
+  /// Fills in weight, mask, codes, grids, permutation and what the sweep knows of itself.
+  LayerResult finish(const LayerTask& task, const Grid* grid, SweepResult swept,
+                     bool report_mask) const;
+
+ private:
+  const std::string name_;
+  std::string obstacle_;
+  bool all_dead_ = false;
+  double unit_ = 1;
+  torch::Tensor weight_, order_;
+  Hessian hessian_;       // in the order of the matrix
+  HessianFactor factor_;  // in sweep order
+};
+
+}  // namespace cupel

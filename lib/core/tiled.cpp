@@ -1,0 +1,79 @@
+#include "cupel/core/tiled.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <torch/types.h>
+
+#include <utility>
+#include <vector>
+
+#include "cupel/core/parallel.h"
+
+namespace cupel {
+
+namespace {
+
+// Large enough for a BLAS to work at its full rate, small enough to deal out evenly.
+constexpr int64_t kRows = 256, kColumns = 256;
+
+// Runs body(tile) for each tile. Worker threads are not in the caller's inference mode, so the
+// products go below the dispatch keys that would ask.
+template <typename Body>
+void for_each_tile(int64_t tiles, const Body& body) {
+  parallel_for(
+      tiles, 1,
+      [&](int64_t tile, int64_t) {
+        const at::AutoDispatchBelowADInplaceOrView guard;
+        body(tile);
+      },
+      Team::always);
+}
+
+}  // namespace
+
+void tiled_addmm_(const torch::Tensor& out, const torch::Tensor& a, const torch::Tensor& b,
+                  double alpha) {
+  if (!out.is_cpu()) {
+    out.addmm_(a, b, 1.0, alpha);
+    return;
+  }
+  const int64_t rows = out.size(0), columns = out.size(1);
+  const int64_t across = (columns + kColumns - 1) / kColumns;
+  const int64_t tiles = (rows + kRows - 1) / kRows * across;
+  for_each_tile(tiles, [&](int64_t tile) {
+    const int64_t row = tile / across * kRows, column = tile % across * kColumns;
+    out.slice(0, row, row + kRows)
+        .slice(1, column, column + kColumns)
+        .addmm_(a.slice(0, row, row + kRows), b.slice(1, column, column + kColumns), 1.0, alpha);
+  });
+}
+
+torch::Tensor tiled_matmul(const torch::Tensor& a, const torch::Tensor& b) {
+  auto out = at::zeros({a.size(0), b.size(1)}, a.options());
+  tiled_addmm_(out, a, b);
+  return out;
+}
+
+void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x) {
+  if (!gram.is_cpu()) {
+    gram.addmm_(x.t(), x);
+    return;
+  }
+  const int64_t n = gram.size(0);
+  std::vector<std::pair<int64_t, int64_t>> tiles;
+  for (int64_t row = 0; row < n; row += kRows) {
+    for (int64_t column = row; column < n; column += kRows) tiles.emplace_back(row, column);
+  }
+  for_each_tile(static_cast<int64_t>(tiles.size()), [&](int64_t tile) {
+    const auto [row, column] = tiles[tile];
+    gram.slice(0, row, row + kRows)
+        .slice(1, column, column + kRows)
+        .addmm_(x.slice(1, row, row + kRows).t(), x.slice(1, column, column + kRows));
+  });
+}
+
+void mirror_upper_(const torch::Tensor& matrix) {
+  matrix.copy_(matrix.triu() + matrix.triu(1).t());
+}
+
+}  // namespace cupel
