@@ -41,6 +41,8 @@
 #include "cupel/compress/sparsegpt.h"
 #include "cupel/compress/rtn.h"
 #include "cupel/compress/gptq.h"
+#include "cupel/compress/chain.h"
+#include "cupel/compress/allocation.h"
 #include "cupel/compress/layer_names.h"
 #include "cupel/compress/compress_model.h"
 #include "cupel/eval/token_model.h"

@@ -1,12 +1,12 @@
 #include "compress/block_loop.h"
 
+#include <ATen/Functions.h>
 #include <torch/types.h>
 
 #include <chrono>
-#include <set>
 
+#include "compress/method_plan.h"
 #include "cupel/calibration/collect.h"
-#include "cupel/compress/layer_names.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 
@@ -31,26 +31,19 @@ namespace {
 class Run {
  public:
   Run(const Model& model, const Calibration& calibration, const Compressor& compressor,
-      const CompressOptions& options, std::vector<std::string> names)
-      : compressor_(compressor),
-        options_(options),
+      const CompressOptions& options, const std::vector<std::string>& names)
+      : options_(options),
+        plan_(names, compressor, options),
         propagation_(parse_propagation(options.propagation)),
         progress_(options.progress),
         stream_(model, calibration),
         layers_(model.layers()) {
-    const auto only = options.only.empty() ? names : select_layers("only", options.only, names);
-    const auto skip = select_layers("skip", options.skip, names);
-    chosen_.insert(only.begin(), only.end());
-    for (const auto& name : skip) chosen_.erase(name);
-    check(!chosen_.empty(), "compress", "no linear layer is left after skip and only.");
-    for (const auto& name : names) {
-      if (!chosen_.count(name)) result.skipped.push_back(name);
-    }
-    needs_ = compressor.needs();
+    needs_ = plan_.needs();
     if (needs_ != Needs::none && stream_.empty()) {
       throw NumericalError("[compress] " + compressor.name() +
                            " needs calibration text. Got 0 tokens; give a Calibration.");
     }
+    plan_.allocate_counts(model, calibration, [this] { report("allocate"); });
     if (!stream_.empty() && options.measure_loss) needs_ = needs_ | Needs::gram;
     // Nothing to collect: the samples need not run through the model at all.
     if (needs_ == Needs::none) stream_.clear();
@@ -58,6 +51,10 @@ class Run {
     result.method = compressor.name();
     result.options_json = compressor.options_json();
     result.propagation = options.propagation;
+    result.keep_zeros = options.keep_zeros;
+    result.allocation = options.allocation ? options.allocation->name : "";
+    result.plan = plan_.layers();
+    result.skipped = plan_.left_alone();
     result.calibration_hash = calibration.samples.empty() ? "" : calibration.hash();
     result.calibration_samples = static_cast<int64_t>(calibration.samples.size());
     result.calibration_tokens = calibration.tokens();
@@ -77,7 +74,7 @@ class Run {
   std::vector<NamedLinear> chosen(Block& block, int64_t stage) const {
     std::vector<NamedLinear> linears;
     for (const auto& linear : block.linears(stage)) {
-      if (chosen_.count(linear.name)) linears.push_back(linear);
+      if (plan_.contains(linear.name)) linears.push_back(linear);
     }
     return linears;
   }
@@ -90,22 +87,47 @@ class Run {
   LayerResult compress_linear(const NamedLinear& linear, const InputStats& stats) {
     name_ = linear.name;
     report("compress");
-    LayerResult made = compressor_.compress(
-        LayerTask{linear.name, linear.linear->weight(), stats, linear.linear->mask(), nullptr});
+    const WorkScope working([this] { report("compress"); });
+    const auto& weight = linear.linear->weight();
+    const auto before = mask_before(*linear.linear);
+    const int64_t count = plan_.count(linear.name);
+    LayerResult made = plan_.method(linear.name)
+                           .compress(LayerTask{linear.name, weight, stats, before, nullptr, count});
     check(made.weight.defined() && made.weight.sizes() == linear.linear->weight().sizes(),
           "compress", "a compressor returns a weight of the same shape. Got ",
           made.weight.defined() ? made.weight.sizes() : at::IntArrayRef(), " for ",
           linear.linear->weight().sizes(), " in ", linear.name, ".");
+    if (count >= 0) check_count(linear.name, made, before, count);
     linear.linear->set_compressed(made.weight.to(linear.linear->weight().scalar_type()), made.mask,
                                   made.quantized());
     ++done_;
     progress_.report({.stage = "compress",
                       .name = linear.name,
                       .done = done_,
-                      .total = static_cast<int64_t>(chosen_.size()),
+                      .total = plan_.size(),
                       .loss = made.loss.value_or(std::numeric_limits<double>::quiet_NaN()),
                       .layer_done = true});
     return made;
+  }
+
+  torch::Tensor mask_before(const Linear& linear) const {
+    auto mask = linear.mask();
+    if (!options_.keep_zeros) return mask;
+    const auto nonzero = linear.weight() != 0;
+    return mask.defined() ? at::logical_and(mask, nonzero) : nonzero;
+  }
+
+  void check_count(const std::string& name, const LayerResult& made, const torch::Tensor& before,
+                   int64_t count) const {
+    const auto pruned_by = [](const torch::Tensor& mask) {
+      return mask.defined() ? mask.logical_not().sum().item<int64_t>() : 0;
+    };
+    const int64_t pruned = pruned_by(made.mask);
+    // What was pruned before may lie where the method would not have looked.
+    const bool followed = before.defined() ? pruned >= count : pruned == count;
+    check(followed, "compress", "an allocation needs a method that prunes what it is told to. Got ",
+          pruned, " pruned weights instead of ", count, " from ", plan_.method(name).name(), " in ",
+          name, ".");
   }
 
   // The block runs once; each stage sees everything before it as compressed.
@@ -152,16 +174,15 @@ class Run {
     progress_.report({.stage = stage,
                       .name = name_,
                       .done = done_,
-                      .total = static_cast<int64_t>(chosen_.size())});
+                      .total = plan_.size()});
   }
 
-  const Compressor& compressor_;
   const CompressOptions& options_;
+  MethodPlan plan_;
   Propagation propagation_;
   ProgressReporter progress_;
   CalibrationStream stream_;
   int64_t layers_, done_ = 0;
-  std::set<std::string> chosen_;
   Needs needs_ = Needs::none;
   std::string name_;
 };

@@ -13,6 +13,7 @@
 #include "compress/hessian_factor.h"
 #include "compress/sweep_block.h"
 #include "cupel/core/check.h"
+#include "cupel/core/progress.h"
 #include "cupel/core/tiled.h"
 
 namespace cupel {
@@ -108,6 +109,7 @@ class Sweeper {
   }
 
   void run_block(int64_t begin, int64_t end) {
+    still_working();
     // Before the first block nothing has changed, so no group there needs more than the weights.
     const auto [reached, inverses] = reach(begin, begin == 0 ? end : fit_end(begin, end));
     fit_grids(begin, end, begin == 0 ? sweep_.weight : reached);

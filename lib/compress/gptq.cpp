@@ -10,7 +10,6 @@
 #include "core/json.h"
 #include "cupel/compress/rtn.h"
 #include "cupel/core/check.h"
-#include "cupel/core/error.h"
 
 namespace cupel {
 
@@ -51,13 +50,7 @@ LayerResult Gptq::compress(const LayerTask& task) const {
   const bool empty = task.stats.tokens() == 0;
   check_task("Gptq", task, empty && may_fall_back ? Needs::none : Needs::gram);
   const SweepSetup setup(task, options_.damping, options_.rules, options_.order == "activation");
-  if (!setup.obstacle().empty()) {
-    if (!may_fall_back && !setup.all_dead()) {
-      throw NumericalError(c10::str("[Gptq] a Hessian must be positive definite. In ", task.name,
-                                    ": ", setup.obstacle(),
-                                    ". Try more calibration text or more damping, or name what to "
-                                    "do instead in on_failure."));
-    }
+  if (setup.must_fall_back("Gptq", may_fall_back)) {
     LayerResult result = Rtn(grid_, {.rules = options_.rules}).compress(task);
     result.notes.push_back(setup.obstacle() + ": rounded to nearest instead");
     return result;

@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "cupel/core/parallel.h"
+#include "cupel/core/progress.h"
 #include "cupel/core/tiled.h"
 
 namespace cupel {
@@ -84,6 +85,7 @@ torch::Tensor upper_factor(const torch::Tensor& matrix) {
     return lower.flip({0, 1}).contiguous();
   }
   for (int64_t end = n; end > 0;) {
+    still_working();
     const int64_t begin = (end - 1) / kTile * kTile;
     const auto columns = upper.slice(1, begin, end);
     // What the columns to the right account for; left-looking, so each is read once.

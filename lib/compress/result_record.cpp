@@ -35,11 +35,19 @@ Json result_json(const CompressionResult& result, bool timing) {
              {{"hash", result.calibration_hash},
               {"samples", result.calibration_samples},
               {"tokens", result.calibration_tokens}}},
+            {"allocation", result.allocation.empty() ? Json(nullptr) : Json(result.allocation)},
+            {"keep_zeros", result.keep_zeros},
             {"weights", result.weights()},
             {"sparsity", result.sparsity()},
             {"packed_bytes", result.packed_bytes()},
             {"skipped", result.skipped}};
   if (timing) json["seconds"] = result.seconds;
+  json["plan"] = Json::array();
+  for (const auto& layer : result.plan) {
+    Json entry{{"name", layer.name}, {"method", layer.method}};
+    if (layer.prune_count >= 0) entry["prune_count"] = layer.prune_count;
+    json["plan"].push_back(entry);
+  }
   json["layers"] = Json::array();
   for (const auto& layer : result.layers) json["layers"].push_back(layer_json(layer, timing));
   return json;

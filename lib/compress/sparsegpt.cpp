@@ -4,68 +4,21 @@
 #include <torch/types.h>
 
 #include <chrono>
-#include <limits>
 
 #include "compress/grid_result.h"
+#include "compress/sparsegpt_selection.h"
 #include "compress/sweep_setup.h"
 #include "core/json.h"
 #include "cupel/compress/criterion.h"
 #include "cupel/compress/prune.h"
 #include "cupel/compress/rtn.h"
 #include "cupel/core/check.h"
-#include "cupel/core/error.h"
 
 namespace cupel {
 
 namespace {
 
 const char* const kHere = "SparseGpt";
-
-// What a weight's absolute value is multiplied with, [in] float32.
-torch::Tensor column_importance(const std::string& saliency, const SweepSetup& setup,
-                                const InputStats& stats, Rules rules) {
-  const auto options = setup.weight().options();
-  if (saliency == "magnitude") return at::ones({setup.weight().size(1)}, options);
-  if (saliency == "wanda") return stats.sq_norm().sqrt().to(options.device());
-  // 1 / U_ii = R_ii. An input that was always zero is worth nothing, whatever the damping adds.
-  const auto diagonal = setup.factor().diagonal().to(at::kFloat);
-  if (rules == Rules::published) return diagonal.contiguous();
-  return at::where(setup.dead(), at::zeros_like(diagonal), diagonal);
-}
-
-torch::Tensor spend_pruned_first(const torch::Tensor& scores, const torch::Tensor& keep) {
-  if (!keep.defined()) return scores;
-  return at::where(keep, scores, -std::numeric_limits<double>::infinity());
-}
-
-// How many of the first `columns` columns' weights go, of `all` columns with `total` weights.
-int64_t cumulative(double sparsity, int64_t count, int64_t rows, int64_t columns, int64_t all) {
-  if (count >= 0) return count * columns / all;
-  return static_cast<int64_t>(sparsity * static_cast<double>(rows * columns));
-}
-
-// The mask of one block of columns, by scores [out, columns].
-torch::Tensor choose_block(const torch::Tensor& scores, const SweepColumns& at, int64_t columns,
-                           const Pattern& pattern, Rules rules, const std::string& name) {
-  const int64_t rows = scores.size(0);
-  if (rules == Rules::published && pattern.count < 0 && pattern.scope != Scope::row) {
-    // Squared, as published: there the squares decide ties.
-    return keep_mask(scores.square(), {.sparsity = pattern.sparsity}, Scope::matrix, rules, name);
-  }
-  if (pattern.scope == Scope::row) {
-    std::vector<int64_t> counts(rows);
-    const auto whole = pattern.count < 0 ? std::vector<int64_t>(rows, -1)
-                                         : split_among_rows(pattern.count, rows);
-    for (int64_t row = 0; row < rows; ++row) {
-      counts[row] = cumulative(pattern.sparsity, whole[row], 1, at.end, columns) -
-                    cumulative(pattern.sparsity, whole[row], 1, at.begin, columns);
-    }
-    return keep_all_but(scores, counts, false, name);
-  }
-  const int64_t count = cumulative(pattern.sparsity, pattern.count, rows, at.end, columns) -
-                        cumulative(pattern.sparsity, pattern.count, rows, at.begin, columns);
-  return keep_mask(scores, {.count = count}, Scope::matrix, Rules::exact, name);
-}
 
 }  // namespace
 
@@ -121,6 +74,19 @@ std::string SparseGpt::options_json() const {
   return dump_json(json);
 }
 
+LayerResult SparseGpt::fall_back(const LayerTask& task, const Pattern& pattern,
+                                 const std::string& obstacle) const {
+  const std::string criterion = options_.on_failure == "error" ? "magnitude" : options_.on_failure;
+  LayerResult result = Prune(criterion, pattern).compress(task);
+  if (options_.grid) {
+    result = Rtn(*options_.grid).compress({task.name, result.weight, task.stats, result.mask});
+    finish_result(task, result);  // against the weight before both
+    count_packed(*options_.grid, result);
+  }
+  result.notes.push_back(obstacle + ": pruned by " + criterion + " instead");
+  return result;
+}
+
 LayerResult SparseGpt::compress(const LayerTask& task) const {
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
@@ -133,66 +99,15 @@ LayerResult SparseGpt::compress(const LayerTask& task) const {
   Pattern pattern = pattern_;
   if (task.prune_count >= 0) pattern.count = task.prune_count;
   const SweepSetup setup(task, options_.damping, options_.rules);
-  if (!setup.obstacle().empty()) {
-    if (!may_fall_back && !setup.all_dead()) {
-      throw NumericalError(c10::str("[SparseGpt] a Hessian must be positive definite. In ",
-                                    task.name, ": ", setup.obstacle(),
-                                    ". Try more calibration text or more damping, or name what to "
-                                    "do instead in on_failure."));
-    }
-    const std::string criterion = may_fall_back ? options_.on_failure : "magnitude";
-    LayerResult result = Prune(criterion, pattern).compress(task);
-    if (options_.grid) {
-      const LayerTask pruned{task.name, result.weight, task.stats, result.mask};
-      result = Rtn(*options_.grid).compress(pruned);
-    }
-    result.notes.push_back(setup.obstacle() + ": pruned by " + criterion + " instead");
-    return result;
-  }
-  const bool published = options_.rules == Rules::published;
+  if (setup.must_fall_back(kHere, may_fall_back)) return fall_back(task, pattern, setup.obstacle());
   ColumnSweep sweep;
   sweep.block = options_.block;
   sweep.factor = setup.factor();
   sweep.weight = setup.weight();
-  if (published) {
+  if (options_.rules == Rules::published) {
     sweep.weight = at::where(setup.dead(), at::zeros_like(sweep.weight), sweep.weight);
   }
-  sweep.keep = task.mask;
-  std::string compared = "compared by block";
-  if (options_.selection == "dense") {
-    Scope scope = Scope::matrix;
-    torch::Tensor scores;
-    if (options_.saliency == "obs") {
-      scores = setup.weight().abs() *
-               column_importance("obs", setup, task.stats, options_.rules);
-    } else {
-      const Criterion criterion = criteria().get(options_.saliency);
-      scope = criterion.scope;
-      scores = criterion.score(task.weight.detach().to(at::kFloat), task.stats);
-    }
-    const auto mask = keep_mask(spend_pruned_first(scores, task.mask), pattern, scope,
-                                options_.rules, task.name);
-    sweep.keep = task.mask.defined() ? at::logical_and(mask, task.mask) : mask;
-    compared = "compared by " + to_string(pattern.scope == Scope::automatic ? scope : pattern.scope) +
-               " before the sweep";
-  } else {
-    sweep.importance = column_importance(options_.saliency, setup, task.stats, options_.rules);
-    if (pattern.is_n_of_m()) {
-      check(pattern.count < 0, "n_of_m", "n:m fixes the count; it takes none. Got ", pattern.count,
-            " in ", task.name, ".");
-      sweep.n = pattern.n;
-      sweep.m = pattern.m;
-      sweep.lower_first = published;
-    } else {
-      if (pattern.scope == Scope::row) compared = "compared by row and block";
-      sweep.select = [&](const SweepColumns& at) {
-        const auto scores = at.weight.abs() * sweep.importance.slice(0, at.begin, at.end);
-        const auto keep = task.mask.defined() ? task.mask.slice(1, at.begin, at.end) : task.mask;
-        return choose_block(spend_pruned_first(scores, keep), at, sweep.weight.size(1), pattern,
-                            options_.rules, task.name);
-      };
-    }
-  }
+  const std::string compared = select_weights(pattern, options_, task, setup, sweep);
   if (sweep.keep.defined()) sweep.keep = sweep.keep.contiguous();
   if (options_.grid) {
     const bool fixed = options_.grid->group == 0;
@@ -202,7 +117,7 @@ LayerResult SparseGpt::compress(const LayerTask& task) const {
   }
   LayerResult result =
       setup.finish(task, options_.grid ? &*options_.grid : nullptr, column_sweep(sweep), true);
-  if (!pattern.is_n_of_m()) result.notes.push_back(compared);
+  if (!compared.empty()) result.notes.push_back(compared);
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   result.seconds = passed.count();
   return result;

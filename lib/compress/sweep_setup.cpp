@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "compress/grid_result.h"
-#include "cupel/core/check.h"
+#include "cupel/core/error.h"
 
 namespace cupel {
 
@@ -54,6 +54,15 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
     obstacle_ = "its Hessian is not positive definite (" +
                 (factor_.rungs.empty() ? std::string() : factor_.rungs.back()) + ")";
   }
+}
+
+bool SweepSetup::must_fall_back(const char* function, bool allowed) const {
+  if (obstacle_.empty()) return false;
+  if (allowed || all_dead_) return true;
+  throw NumericalError(c10::str("[", function, "] a Hessian must be positive definite. In ", name_,
+                                ": ", obstacle_,
+                                ". Try more calibration text or more damping, or name what to do "
+                                "instead in on_failure."));
 }
 
 torch::Tensor SweepSetup::in_order(const torch::Tensor& tensor) const {

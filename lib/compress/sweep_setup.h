@@ -19,8 +19,9 @@ class SweepSetup {
 
   /// Why there is nothing to sweep with; "" when there is.
   const std::string& obstacle() const { return obstacle_; }
-  /// True when the obstacle is that all inputs are zero, which no damping can mend.
-  bool all_dead() const { return all_dead_; }
+  /// True when another method has to do: it was `allowed` to, or all inputs are zero, which nothing
+  /// can mend. NumericalError when there is an obstacle and it was not.
+  bool must_fall_back(const char* function, bool allowed) const;
 
   /// float32 [out, in] / unit(), in the order of the matrix; unit() is 1 for ordinary weights.
   const torch::Tensor& weight() const { return weight_; }

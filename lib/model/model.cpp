@@ -77,14 +77,20 @@ void Model::keep_block(int64_t layer, std::shared_ptr<Block> block) {
 }
 
 std::vector<std::string> Model::linear_names() const {
+  std::vector<std::string> names;
+  for (auto& [name, layer] : linear_blocks()) names.push_back(std::move(name));
+  return names;
+}
+
+std::vector<std::pair<std::string, int64_t>> Model::linear_blocks() const {
   const WeightSource shapes_only = [](const std::string&, torch::IntArrayRef shape) {
     return at::empty(shape, at::TensorOptions().device(at::kMeta));
   };
-  std::vector<std::string> names;
+  std::vector<std::pair<std::string, int64_t>> names;
   for (int64_t layer = 0; layer < layers(); ++layer) {
     const auto block = architecture_.make_block(config_, layer, shapes_only);
     for (int64_t stage = 0; stage < block->stages(); ++stage) {
-      for (const auto& linear : block->linears(stage)) names.push_back(linear.name);
+      for (const auto& linear : block->linears(stage)) names.emplace_back(linear.name, layer);
     }
   }
   return names;

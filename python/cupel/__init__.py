@@ -28,7 +28,8 @@ _COMPILED = (
     # compression
     "Pattern", "unstructured", "row_wise", "matrix_wise", "n_of_m", "parse_pattern", "keep_mask",
     "Criterion", "add_criterion", "remove_criterion", "criteria", "Grid", "quantizers",
-    "Compressor", "LayerTask", "LayerResult", "finish_result", "Prune", "SparseGpt", "Rtn", "Gptq",
+    "Compressor", "LayerTask", "LayerResult", "finish_result", "Prune", "SparseGpt", "Rtn", "Gptq", "Chain",
+    "LayerShape", "Allocation", "uniform", "global_magnitude", "owl",
     "CompressionResult", "compress", "compress_checkpoint", "matches_layer",
     # evaluation and reports
     "TokenModelInfo", "Perplexity", "perplexity", "LogLikelihood", "Generation", "ModelScorer",

@@ -6,6 +6,7 @@
 #include <torch/csrc/utils/pybind.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace cupel::python {
@@ -20,6 +21,7 @@ void bind_model(py::module_& m);
 void bind_calibration(py::module_& m);
 void bind_compress(py::module_& m);
 void bind_solvers(py::module_& m);  // called by bind_compress
+void bind_allocation(py::module_& m);
 void bind_compress_model(py::module_& m);
 void bind_eval(py::module_& m);
 void bind_report(py::module_& m);
@@ -33,6 +35,12 @@ std::shared_ptr<Tokenizer> as_tokenizer(const py::object& tokenizer);
 
 /// Calibration from None, a Calibration, an integer tensor, or a list of 1-D tensors.
 Calibration as_calibration(const py::object& tokens);
+
+/// A compressor from a Compressor, or from a list of them (a Chain). Keeps Python objects alive.
+std::shared_ptr<const Compressor> as_compressor(const py::object& compressor);
+
+/// An allocation from an Allocation or a function (LayerShape) -> int; empty for None.
+std::optional<Allocation> as_allocation(const py::object& allocation);
 
 /// A path from str or os.PathLike.
 std::string as_path(const py::object& path);

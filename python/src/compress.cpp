@@ -255,6 +255,7 @@ Args:
            py::arg("criterion"), py::arg("pattern"), py::arg("rules") = "exact");
 
   bind_solvers(m);
+  bind_allocation(m);
 
   py::class_<Rtn, Compressor, std::shared_ptr<Rtn>>(m, "Rtn",
                                                     "Round-to-nearest quantization; needs no calibration.")

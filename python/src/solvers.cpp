@@ -2,6 +2,34 @@
 
 namespace cupel::python {
 
+namespace {
+
+std::vector<std::shared_ptr<const Compressor>> as_steps(const py::sequence& compressors) {
+  std::vector<std::shared_ptr<const Compressor>> steps;
+  for (const py::handle& step : compressors) {
+    steps.push_back(as_compressor(py::reinterpret_borrow<py::object>(step)));
+  }
+  return steps;
+}
+
+}  // namespace
+
+std::shared_ptr<const Compressor> as_compressor(const py::object& compressor) {
+  if (py::isinstance<py::list>(compressor) || py::isinstance<py::tuple>(compressor)) {
+    return std::make_shared<Chain>(as_steps(compressor));
+  }
+  if (!py::isinstance<Compressor>(compressor)) {
+    throw py::type_error("[compress] a compressor is a Compressor or a list of them. Got " +
+                         py::repr(compressor).cast<std::string>() + ".");
+  }
+  // A class written in Python lives as long as its Python object, so that is what is held on to.
+  auto* held = new py::object(compressor);
+  return {compressor.cast<const Compressor*>(), [held](const Compressor*) {
+            const py::gil_scoped_acquire gil;
+            delete held;
+          }};
+}
+
 void bind_solvers(py::module_& m) {
   py::class_<SparseGpt, Compressor, std::shared_ptr<SparseGpt>>(m, "SparseGpt", R"(SparseGPT pruning: each column's error is taken up by the columns after it.
 
@@ -54,6 +82,18 @@ Frantar et al., GPTQ, arXiv 2210.17323.)")
            py::arg("grid"), py::arg("damping") = 0.01, py::arg("block") = 128,
            py::arg("order") = "none", py::arg("static_groups") = false,
            py::arg("rules") = "exact", py::arg("on_failure") = "error");
+
+  py::class_<Chain, Compressor, std::shared_ptr<Chain>>(m, "Chain", R"(Several methods one after the other on each layer, such as pruning and then quantization.
+
+What one prunes stays exactly zero in all that follow; losses are against the weight that the first
+was given. compress() makes one of a list.
+
+Args:
+    steps: Compressors, in order.)")
+      .def(py::init([](const py::sequence& steps) {
+             return std::make_shared<Chain>(as_steps(steps));
+           }),
+           py::arg("steps"));
 }
 
 }  // namespace cupel::python

@@ -1,10 +1,14 @@
 #pragma once
 
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cupel/calibration/windows.h"
+#include "cupel/compress/allocation.h"
 #include "cupel/compress/compressor.h"
 #include "cupel/core/progress.h"
 #include "cupel/model/model.h"
@@ -28,9 +32,25 @@ struct CompressOptions {
   std::vector<std::string> skip = {};
   /// When not empty: only the layers that match.
   std::vector<std::string> only = {};
+  /// Other methods for some layers, by the same kinds of pattern: the first that matches decides; a
+  /// null method leaves the layer alone.
+  std::vector<std::pair<std::string, std::shared_ptr<const Compressor>>> overrides = {};
+  /// How many weights each layer loses, instead of the pattern's share of each. The layers' method
+  /// must prune.
+  std::optional<Allocation> allocation = {};
+  /// Treat weights that are exactly zero as pruned: they stay zero, and count towards sparsity.
+  /// (Masks of an earlier compress() on the same model are kept in any case.)
+  bool keep_zeros = false;
   bool keep_tensors = false;  ///< keep weights, codes and scales in the result as well
   bool measure_loss = true;   ///< collect what loss and relative_error need (a Gram matrix a layer)
   ProgressFunction progress = {};
+};
+
+/// What a layer was to get.
+struct LayerPlan {
+  std::string name;
+  std::string method;        ///< its compressor's name
+  int64_t prune_count = -1;  ///< from an allocation; -1 = as the method says
 };
 
 /// What compress() did.
@@ -40,6 +60,9 @@ struct CompressionResult {
   std::string propagation;
   std::string calibration_hash;  ///< "" without calibration
   int64_t calibration_samples = 0, calibration_tokens = 0;
+  std::string allocation;             ///< its name, or ""
+  bool keep_zeros = false;
+  std::vector<LayerPlan> plan;        ///< in model order
   std::vector<LayerResult> layers;    ///< in model order
   std::vector<std::string> skipped;   ///< linear layers left as they were
   double seconds = 0;

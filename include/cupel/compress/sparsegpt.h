@@ -45,6 +45,9 @@ class SparseGpt : public Compressor {
   std::string options_json() const override;
 
  private:
+  LayerResult fall_back(const LayerTask& task, const Pattern& pattern,
+                        const std::string& obstacle) const;
+
   Pattern pattern_;
   SparseGptOptions options_;
 };

@@ -24,6 +24,26 @@ struct Progress {
 /// Called on the caller's own thread, at least twice a second; false cancels (throws Cancelled).
 using ProgressFunction = std::function<bool(const Progress&)>;
 
+/// While it lives, still_working() on this thread calls `tick`: what a long call reports through
+/// code that knows nothing of progress, such as a solver. Scopes nest; the innermost counts.
+class WorkScope {
+ public:
+  explicit WorkScope(std::function<void()> tick);
+  ~WorkScope();
+  WorkScope(const WorkScope&) = delete;
+  WorkScope& operator=(const WorkScope&) = delete;
+
+ private:
+  friend void still_working();
+  std::function<void()> tick_;
+  WorkScope* outer_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// Called by long computations between their steps, on the caller's thread: at most every 0.2 s the
+/// innermost WorkScope ticks, which may throw Cancelled. Costs next to nothing otherwise.
+void still_working();
+
 /// Reports through a ProgressFunction and turns its `false` into Cancelled.
 class ProgressReporter {
  public:

@@ -94,6 +94,8 @@ class Model {
 
   /// Names of every linear layer inside the blocks, in model order; reads no weights.
   std::vector<std::string> linear_names() const;
+  /// The same, each with the index of its block.
+  std::vector<std::pair<std::string, int64_t>> linear_blocks() const;
   /// True when block `layer` is held in memory.
   bool holds_block(int64_t layer) const { return blocks_.at(layer) != nullptr; }
 

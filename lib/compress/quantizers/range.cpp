@@ -5,6 +5,8 @@
 
 #include <limits>
 
+#include "cupel/core/progress.h"
+
 namespace cupel {
 
 std::pair<torch::Tensor, torch::Tensor> range_of_rows(const GridRequest& request) {
@@ -42,6 +44,7 @@ GridValues shrink_range(const GridRequest& request, int64_t candidates,
   GridValues best = grid_of_range(low, high, request.grid);
   auto least = at::full_like(low, std::numeric_limits<double>::infinity());
   for (int64_t i = 0; i < candidates; ++i) {
+    still_working();
     const double share = 1.0 - static_cast<double>(i) / 100;
     GridValues values = grid_of_range(low * share, high * share, request.grid);
     const auto codes = grid_codes(request.weight, values, request.grid.bits);
