@@ -27,7 +27,8 @@ _COMPILED = (
     "Calibration", "InputStats", "Needs", "sample_windows",
     # compression
     "Pattern", "unstructured", "row_wise", "matrix_wise", "n_of_m", "parse_pattern", "keep_mask",
-    "Criterion", "add_criterion", "remove_criterion", "criteria", "Grid", "quantizers",
+    "Criterion", "add_criterion", "remove_criterion", "criteria", "Grid",
+    "add_quantizer", "remove_quantizer", "quantizers",
     "Compressor", "LayerTask", "LayerResult", "finish_result", "Prune", "SparseGpt", "Rtn", "Gptq", "Chain",
     "LayerShape", "Allocation", "uniform", "global_magnitude", "owl",
     "CompressionResult", "compress", "compress_checkpoint", "matches_layer",

@@ -10,9 +10,9 @@ std::optional<Allocation> as_allocation(const py::object& allocation) {
                          py::repr(allocation).cast<std::string>() + ".");
   }
   const py::object named = py::getattr(allocation, "__name__", py::str("custom"));
-  return per_layer(named.cast<std::string>(), [allocation](const LayerShape& layer) {
+  return per_layer(named.cast<std::string>(), [held = hold(allocation)](const LayerShape& layer) {
     const py::gil_scoped_acquire gil;
-    return allocation(layer).cast<int64_t>();
+    return (*held)(layer).cast<int64_t>();
   });
 }
 

@@ -26,6 +26,15 @@ void bind_compress_model(py::module_& m);
 void bind_eval(py::module_& m);
 void bind_report(py::module_& m);
 
+/// A Python object that C++ may copy and drop on any thread: a copy of it touches no reference count
+/// of Python's, and the last one takes the GIL.
+inline std::shared_ptr<py::object> hold(py::object object) {
+  return {new py::object(std::move(object)), [](py::object* held) {
+            const py::gil_scoped_acquire gil;
+            delete held;
+          }};
+}
+
 /// A progress function for C++ from a Python one (or None). Either way Python's signals are
 /// looked at, so Ctrl-C stops the call.
 ProgressFunction make_progress(const py::object& function);

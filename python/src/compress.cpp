@@ -33,11 +33,24 @@ struct OwnedTask {
 
 Criterion make_criterion(const std::string& name, const py::object& needs, const py::function& score,
                          const std::string& scope) {
-  const auto call = [score](const torch::Tensor& weight, const InputStats& stats) {
+  const auto call = [held = hold(score)](const torch::Tensor& weight, const InputStats& stats) {
     py::gil_scoped_acquire gil;
-    return score(weight, InputStats(stats)).cast<torch::Tensor>();
+    return (*held)(weight, InputStats(stats)).cast<torch::Tensor>();
   };
   return {name, parse_needs(needs), call, parse_scope(scope)};
+}
+
+Quantizer make_quantizer(const std::string& name, const py::function& fit) {
+  return [name, held = hold(fit)](const GridRequest& request) {
+    py::gil_scoped_acquire gil;
+    const py::object made = (*held)(request.weight, request.grid, tensor_or_none(request.factor));
+    if (!py::isinstance<py::tuple>(made) || py::len(made) != 2) {
+      throw std::invalid_argument("[Grid] quantizer '" + name + "' returns (scales, zeros). Got " +
+                                  py::repr(made).cast<std::string>() + ".");
+    }
+    const auto pair = made.cast<std::pair<torch::Tensor, torch::Tensor>>();
+    return GridValues{pair.first, pair.second};
+  };
 }
 
 // Lets Python classes be compressors: they define compress(task) and name.
@@ -119,6 +132,24 @@ Args:
   m.def("remove_criterion", [](const std::string& name) { criteria().remove(name); },
         py::arg("name"), "Forgets a registered criterion.");
   m.def("criteria", [] { return criteria().names(); }, "Names of all criteria.");
+  m.def(
+      "add_quantizer",
+      [](const std::string& name, const py::function& fit) {
+        quantizers().add(name, make_quantizer(name, fit));
+      },
+      py::arg("name"), py::arg("fit"),
+      R"(Registers a way to choose a grid's scales, for Grid(clip=name).
+
+Args:
+    name: For Grid.clip.
+    fit: Function (weight float32 [out, columns], grid: Grid, factor) -> (scales [out], zeros [out]):
+        value = (code - zero) * scale. factor is R [columns, columns] of the inputs' Hessian in Gptq and
+        SparseGpt, None elsewhere.
+
+Raises:
+    ValueError: The name is taken.)");
+  m.def("remove_quantizer", [](const std::string& name) { quantizers().remove(name); },
+        py::arg("name"), "Forgets a registered quantizer.");
   m.def("quantizers", [] { return quantizers().names(); }, "Names of all quantizers (Grid.clip).");
 }
 
@@ -174,6 +205,8 @@ LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& w
                             const InputStats* stats, const std::string& name,
                             const std::optional<torch::Tensor>& mask, int64_t prune_count) {
   const LayerOptions options{name, none_or_tensor(mask), prune_count};
+  const ProgressReporter signals(make_progress(py::none()));
+  const WorkScope working([&] { signals.report({.stage = "compress", .name = name}); });
   py::gil_scoped_release release;
   return stats ? compressor.compress(weight, *stats, options) : compressor.compress(weight, options);
 }

@@ -33,11 +33,11 @@ void translate(std::exception_ptr pointer) {
 }  // namespace
 
 ProgressFunction make_progress(const py::object& function) {
-  return [function](const Progress& progress) {
+  return [held = hold(function)](const Progress& progress) {
     py::gil_scoped_acquire gil;
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (function.is_none()) return true;
-    const py::object answer = function(progress);
+    if (held->is_none()) return true;
+    const py::object answer = (*held)(progress);
     return answer.is_none() || py::bool_(answer);
   };
 }

@@ -23,11 +23,8 @@ std::shared_ptr<const Compressor> as_compressor(const py::object& compressor) {
                          py::repr(compressor).cast<std::string>() + ".");
   }
   // A class written in Python lives as long as its Python object, so that is what is held on to.
-  auto* held = new py::object(compressor);
-  return {compressor.cast<const Compressor*>(), [held](const Compressor*) {
-            const py::gil_scoped_acquire gil;
-            delete held;
-          }};
+  const auto held = hold(compressor);
+  return {held, compressor.cast<const Compressor*>()};
 }
 
 void bind_solvers(py::module_& m) {

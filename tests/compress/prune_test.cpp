@@ -131,7 +131,7 @@ TEST_CASE("Prune: scores of another shape, NaN scores and no function are refuse
   CHECK_THROWS_AS(score(torch::Tensor()), std::invalid_argument);
   CHECK_THROWS_AS(score(at::full({3, 4}, NAN)), NumericalError);
   CHECK_THROWS_AS(Prune(own({}), unstructured(0.5)), std::invalid_argument);
-  CHECK_THROWS_WITH(Prune("random", unstructured(0.5)), Catch::Contains("magnitude, wanda"));
+  CHECK_THROWS_WITH(Prune("random", unstructured(0.5)), Catch::Contains("magnitude, ria, wanda"));
 }
 
 TEST_CASE("Prune: exact counts where squares leave float32") {

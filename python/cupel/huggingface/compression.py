@@ -36,10 +36,12 @@ def compress(
     weights shared with a module outside of the blocks, and everything outside of the blocks (lm_head,
     embeddings, projections around the blocks) are left alone and named in the result.
 
-    Each block is run by itself on what the model passes to it. With L stages in a block and one pass
-    over the whole dense model before, it runs L + 1 times for "staged" (5 in Llama), 2 for "block",
-    1 for "dense". A stage is all layers that do not depend on each other: q/k/v, gate/up, the first
-    projections of all experts. Samples of equal length share a batch of up to 2048 tokens.
+    After one pass over the dense model, each block is run by itself on what the model passes to it:
+    once for "dense", twice for "block", and for "staged" once for each stage, up to the layers of that
+    stage, and once more (in Llama together about 2.4 times the work of the block). A stage is all
+    layers that do not depend on each other: q/k/v, gate/up, the first projections of all experts.
+    Samples of equal length share a batch of up to 2048 tokens; the hidden states of all samples are
+    kept.
 
     A weight that several block calls use (tied, or a block that is run more than once) is compressed
     once, on its inputs from all uses in the dense model; its notes say so.

@@ -19,7 +19,7 @@ import cupel
 
 from .layers import Layer, stacks
 from .plan import Plan
-from .replay import Batch, Stream
+from .replay import Batch, Enough, Stream
 from .trace import Trace, identity, watch
 
 Passes = Callable[[Callable[[Batch], None]], None]  # calls its argument before it runs each batch
@@ -48,7 +48,8 @@ def quiet(model: nn.Module, plan: Plan) -> Iterator[None]:
         owner = next((m for m in model.modules() if hasattr(m, "set_experts_implementation")), None)
         if owner is not None and any(layer.stack for layer in plan.methods):
             # The faster ways multiply by all experts of a stack at once.
-            stack.callback(owner.set_experts_implementation, owner.get_experts_implementation())
+            before = getattr(owner, "get_experts_implementation", lambda: "grouped_mm")()
+            stack.callback(owner.set_experts_implementation, before)
             owner.set_experts_implementation("eager")
         yield
 
@@ -68,7 +69,7 @@ class Loop:
         self.made: dict[Layer, cupel.LayerResult] = {}
         self.notes: list[str] = []
         self.saved: list[tuple[Layer, torch.Tensor]] = []
-        self.trace = Trace()
+        self.trace = Trace(plan.methods)
         self.stream = Stream(plan.model, plan.found, plan.batches)
         self.stream.on_batch = lambda: self.report("calibrate")
         self.at = ""  # name of the layer at hand
@@ -81,7 +82,9 @@ class Loop:
             watched = dict.fromkeys([*plan.methods, *experts])
             with self.trace, watch(watched, self.trace.before, self.trace.after):
                 stream.capture(self.trace.begin, linked=plan.propagation != "dense")
+        self.drop_other_uses()
         self.drop_unknown_stacks()
+        self.plan.check_not_empty()
         self.calls = self.calls_of_layers()
         self.shared = self.collect_shared()
         for call in range(len(stream.calls)):
@@ -94,7 +97,7 @@ class Loop:
             else:
                 # The same pass makes what the next block is given. A weight that it uses as well
                 # has to wait.
-                stats = self.collect(call, here, always=later)
+                stats = self.collect(call, here, whole=later)
                 self.compress_layers([layer for layer in here if layer not in self.shared], stats)
             if not later:
                 break
@@ -109,6 +112,12 @@ class Loop:
         for stage in sorted(set(stages.values())):
             chosen = [layer for layer in layers if stages[layer] == stage]
             self.compress_layers(chosen, self.collect(call, chosen))
+
+    def drop_other_uses(self) -> None:
+        """Leaves alone modules that are never called while their weight is used."""
+        for layer in self.trace.read - self.trace.inputs.keys():
+            del self.plan.methods[layer]
+            self.plan.skipped[layer.name] = "its weight is used without calling the module"
 
     def drop_unknown_stacks(self) -> None:
         """Leaves alone what no forward pass multiplied by."""
@@ -127,7 +136,6 @@ class Loop:
                 if self.plan.batches
                 else "a 3-D parameter; which way it is used shows only with calibration text"
             )
-        self.plan.check_not_empty()
 
     def calls_of_layers(self) -> dict[Layer, list[int]]:
         """Block calls that use each layer; for a layer that no token reached those of its block."""
@@ -162,55 +170,57 @@ class Loop:
 
         for layer in shared:
             self.notes.append(f"{layer.name}: {self.shared_note(layer)}")
-        return self.gather(shared, passes)
+        return self.gather(shared, passes, whole=True) if shared else {}
 
     def shared_note(self, layer: Layer) -> str:
         return f"used by {len(self.calls[layer])} block calls; statistics of all, dense model"
 
     def collect(
-        self, call: int, layers: list[Layer], always: bool = False
+        self, call: int, layers: list[Layer], whole: bool = False
     ) -> dict[Layer, cupel.InputStats]:
-        """Statistics of what `layers` get when block call `call` is run; `always` runs it anyway."""
+        """Statistics of what `layers` get in block call `call`, which runs to its end if `whole`."""
         layers = [layer for layer in layers if layer not in self.shared]
-        return self.gather(layers, lambda each: self.stream.run(call, each), always)
+        return self.gather(layers, lambda each: self.stream.run(call, each), whole)
 
     def gather(
-        self,
-        layers: list[Layer],
-        passes: Passes,
-        always: bool = False,
+        self, layers: list[Layer], passes: Passes, whole: bool
     ) -> dict[Layer, cupel.InputStats]:
         """One InputStats for each distinct input of `layers`."""
         layers = [layer for layer in layers if self.plan.needs[layer] != cupel.Needs.none]
-        if not layers and not always:
+        if not layers and not whole:
             return {}
         if layers:
             self.at = layers[0].name
         try:
-            return self._gather(layers, passes, share=True)
+            return self._gather(layers, passes, whole, share=True)
         except _NotShared:
-            return self._gather(layers, passes, share=False)
+            return self._gather(layers, passes, whole, share=False)
 
     def _gather(
-        self, layers: list[Layer], passes: Passes, share: bool
+        self, layers: list[Layer], passes: Passes, whole: bool, share: bool
     ) -> dict[Layer, cupel.InputStats]:
+        inputs = {layer: tuple(self.trace.inputs.get(layer, ())) for layer in layers}
         groups: dict[Any, list[Layer]] = {}
         order = {layer: number for number, layer in enumerate(self.trace.inputs)}
         for layer in sorted(layers, key=lambda layer: order.get(layer, len(order))):
-            inputs = tuple(self.trace.inputs.get(layer, ()))
-            groups.setdefault(inputs if share and inputs else layer, []).append(layer)
+            groups.setdefault(inputs[layer] if share and inputs[layer] else layer, []).append(layer)
         leaders = {layer: group[0] for group in groups.values() for layer in group}
         stats: dict[Layer, cupel.InputStats] = {}
         for group in groups.values():
             needs = reduce(or_, (self.plan.needs[layer] for layer in group))
             stats[group[0]] = cupel.InputStats(group[0].view().shape[1], needs)
+        # Layers that are used once in every batch have all they need before the block ends.
+        batches = len(self.stream.batches)
+        once = not whole and all(len(numbers) == batches for numbers in inputs.values())
         seen: dict[Layer, tuple[tuple, torch.Tensor]] = {}
+        missing: set[Layer] = set()
         batch: Batch | None = None
 
         def each(next_batch: Batch) -> None:
             nonlocal batch
             batch = next_batch
             seen.clear()
+            missing.update(layers)
 
         def before(layer: Layer, x: torch.Tensor) -> None:
             leader = leaders[layer]
@@ -219,6 +229,9 @@ class Loop:
                 _add(stats[leader], x, layer.name, batch)
             elif leader not in seen or seen[leader][0] != identity(x):
                 raise _NotShared
+            missing.discard(layer)
+            if once and not missing:
+                raise Enough
 
         with watch(layers, before):
             passes(each)

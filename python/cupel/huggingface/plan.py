@@ -86,6 +86,11 @@ class Plan:
             raise ValueError(
                 f"[huggingface.compress] propagation is staged, block or dense. Got '{propagation}'."
             )
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                "[huggingface.compress] the model is a torch.nn.Module, such as those of "
+                f"transformers. Got {type(model).__name__}."
+            )
         if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
             raise ValueError(
                 "[huggingface.compress] the model is a causal one. Got an encoder-decoder, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,11 +18,26 @@ from .layers import Found
 BATCH_TOKENS = 2048
 
 
+class Enough(Exception):
+    """Raised by a hook to say that the rest of a block need not run."""
+
+
 class Link(NamedTuple):
     """Stands for element number `element` of what block call number `call` returned."""
 
     call: int
     element: int
+
+
+Arguments = tuple[tuple, dict[str, Any]]
+
+
+class Box(NamedTuple):
+    """A dict or list through which blocks hand things on, and what it held before block call `call`."""
+
+    box: dict | list
+    call: int
+    content: dict | list
 
 
 @dataclass
@@ -31,8 +46,9 @@ class Batch:
 
     tokens: torch.Tensor  # int64 [samples, length]
     first_sample: int
-    arguments: list[tuple[tuple, dict] | None] = field(default_factory=list)  # one a call
+    arguments: list[Arguments | None] = field(default_factory=list)  # one a call
     values: dict[Link, torch.Tensor] = field(default_factory=dict)
+    boxes: dict[int, Box] = field(default_factory=dict)  # by id
 
 
 def make_batches(samples: Sequence[torch.Tensor]) -> list[Batch]:
@@ -65,32 +81,29 @@ def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _map(tree: Any, function: Callable[[Any], Any]) -> Any:
-    """`tree` with its tensors and links replaced.
+    """`tree` with its tensors and links replaced, within tuples too.
 
-    Containers in which nothing changes stay the objects that they are: blocks may hand things on
-    through a dict that all of them are given.
+    Dicts, lists and other objects stay what they are: blocks hand things on through one that all of
+    them are given.
     """
     if isinstance(tree, (torch.Tensor, Link)):
         return function(tree)
-    if type(tree) in (tuple, list):
-        made = type(tree)(_map(part, function) for part in tree)
-        return tree if all(new is old for new, old in zip(made, tree, strict=True)) else made
-    if type(tree) is dict:
-        made = {key: _map(part, function) for key, part in tree.items()}
-        return tree if all(made[key] is tree[key] for key in tree) else made
+    if type(tree) is tuple:
+        return tuple(_map(part, function) for part in tree)
     return tree
 
 
-def _links(tree: Any) -> list[Link]:
-    links = []
+def _map_call(arguments: Arguments, function: Callable[[Any], Any]) -> Arguments:
+    args, kwargs = arguments
+    return _map(args, function), {key: _map(value, function) for key, value in kwargs.items()}
 
-    def note(leaf: Any) -> Any:
-        if isinstance(leaf, Link):
-            links.append(leaf)
-        return leaf
 
-    _map(tree, note)
-    return links
+def _boxes(tree: Any) -> Iterator[dict | list]:
+    if type(tree) in (dict, list):
+        yield tree
+    elif type(tree) is tuple:
+        for part in tree:
+            yield from _boxes(part)
 
 
 class Stream:
@@ -201,7 +214,13 @@ class Stream:
                     return link
                 if id(tensor) not in kept:
                     kept[id(tensor)] = (tensor, self._alike_or(tensor, call, position))
-                return kept[id(tensor)][1]
+                if call > 0:
+                    return kept[id(tensor)][1]
+                # What goes into the first block is like the output of a block before it.
+                link = Link(-1, position)
+                batch.values[link] = kept[id(tensor)][1]
+                self._last_use[link] = 0
+                return link
 
             return of
 
@@ -212,8 +231,9 @@ class Stream:
                     "[huggingface.compress] blocks are called one after the other. Got "
                     f"{self._name(calls[-1])} within {self._name(calls[-2])}."
                 )
-            function = keep(call)
-            batch.arguments.append((_map(args, function), _map(kwargs, function)))
+            batch.arguments.append(_map_call((args, kwargs), keep(call)))
+            for box in _boxes((*args, *kwargs.values())):
+                batch.boxes.setdefault(id(box), Box(box, call, box.copy()))
             begin(call)
 
         def after(call: int, output: Any) -> None:
@@ -236,7 +256,7 @@ class Stream:
             != (tensor.shape, tensor.dtype, tensor.device)
             or not torch.equal(other, tensor)
         ):
-            # The first block is given the samples themselves, which it may overwrite.
+            # The first block may overwrite the samples that it is given.
             other = tensor.clone() if call == 0 else tensor
             self._alike[call, position] = other
         return other
@@ -251,7 +271,9 @@ class Stream:
                 f"call of {self._name(0)}."
             )
         for call in range(1, len(self.calls)):
-            if linked and Link(call - 1, 0) not in _links(self.batches[0].arguments[call]):
+            seen: list[Any] = []
+            _map_call(self.batches[0].arguments[call], seen.append)
+            if linked and Link(call - 1, 0) not in [x for x in seen if isinstance(x, Link)]:
                 raise ValueError(
                     "[huggingface.compress] each block takes what the one before it returned, or "
                     'propagation is "dense". Got a model that changes hidden states between '
@@ -260,9 +282,11 @@ class Stream:
 
     def _check_replay(self, final: Any) -> None:
         batch = self.batches[0]
+        values, boxes = batch.values.copy(), batch.boxes.copy()
         for call in range(len(self.calls)):
             output = self._run(batch, call)
-        batch.values.clear()
+            self._forget(batch, call)
+        batch.values, batch.boxes = values, boxes
         replayed = _elements(output)[0]
         if not isinstance(final, torch.Tensor) or not _close(replayed, final):
             raise ValueError(
@@ -271,14 +295,19 @@ class Stream:
             )
 
     def _run(self, batch: Batch, call: int) -> Any:
-        args, kwargs = batch.arguments[call]
-
         def fill(leaf: torch.Tensor | Link) -> torch.Tensor:
-            if isinstance(leaf, Link):
-                return batch.values[leaf].clone()  # a block may overwrite its input
-            return leaf.clone() if call == 0 else leaf
+            # A block may overwrite its input.
+            return batch.values[leaf].clone() if isinstance(leaf, Link) else leaf
 
-        output = self.found.blocks[self.calls[call]](*_map(args, fill), **_map(kwargs, fill))
+        args, kwargs = _map_call(batch.arguments[call], fill)
+        for box in _boxes((*args, *kwargs.values())):
+            _, filled_for, content = batch.boxes[id(box)]
+            if filled_for == call:  # run again, on what was there the first time
+                box.clear()
+                box.update(content) if isinstance(box, dict) else box.extend(content)
+            else:
+                batch.boxes[id(box)] = Box(box, call, box.copy())
+        output = self.found.blocks[self.calls[call]](*args, **kwargs)
         for element, value in enumerate(_elements(output)):
             if Link(call, element) in self._last_use:
                 batch.values[Link(call, element)] = value
@@ -292,11 +321,15 @@ class Stream:
         for batch in self.batches:
             self.on_batch()
             each(batch)
-            self._run(batch, call)
+            with suppress(Enough):
+                self._run(batch, call)
 
     def finish(self, call: int) -> None:
         """Lets go of what only this call and those before it use."""
         for batch in self.batches:
             batch.arguments[call] = None
-            for link in [link for link in batch.values if self._last_use[link] <= call]:
-                del batch.values[link]
+            self._forget(batch, call)
+
+    def _forget(self, batch: Batch, call: int) -> None:
+        for link in [link for link in batch.values if self._last_use[link] <= call]:
+            del batch.values[link]

@@ -137,8 +137,10 @@ class Trace(TorchDispatchMode):
     A choice made in Python (an `if` on a value) is not seen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
+        self.read: set[Layer] = set()  # modules whose weight some operation got, called or not
+        self._weights = {layer.parameter.data_ptr(): layer for layer in layers if layer.modules}
         self.calls: dict[Layer, set[int]] = {}
         self.inputs: dict[Layer, list[int]] = {}  # numbers of the distinct inputs, in order
         self.depends_on: dict[Layer, set[Layer]] = {}
@@ -192,7 +194,10 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        sources = frozenset().union(*map(self._of, tensors([args, kwargs])))
+        given = list(tensors([args, kwargs]))
+        addresses = {tensor.data_ptr() for tensor in given}
+        self.read.update(self._weights[address] for address in addresses & self._weights.keys())
+        sources = frozenset().union(*map(self._of, given))
         if sources:
             for tensor in tensors(output):
                 self._mark(tensor, sources)
