@@ -8,7 +8,7 @@ torch=torch==2.13.0
 packages=(
   numpy rich jinja2 PyYAML                                 # the package and its command
   transformers tokenizers safetensors sentencepiece protobuf  # the huggingface extra; oracles in tests
-  pytest hypothesis                                        # tests
+  pytest hypothesis compressed-tensors==0.19.0             # tests
   scikit-build-core pybind11-stubgen                       # building
   ruff clang-format                                        # make lint, make format
 )

@@ -69,22 +69,50 @@ std::string header_text(const std::string& path, std::vector<TensorInfo>& tensor
   return header;
 }
 
+// A header of the same tensors, or some of them, in smaller sizes is not longer.
+bool at_most(torch::IntArrayRef shape, torch::IntArrayRef largest) {
+  bool smaller = shape.size() == largest.size();
+  for (std::size_t i = 0; smaller && i < shape.size(); ++i) smaller = shape[i] <= largest[i];
+  return smaller;
+}
+
 }  // namespace
 
 struct SafetensorsWriter::State {
   AtomicFile file;
-  std::map<std::string, TensorInfo> missing;
+  std::string path;
+  std::map<std::string, std::string> metadata;
+  std::map<std::string, TensorInfo> missing;  // when growing: what may come, at its largest
   uint64_t data_begin = 0;
+  bool growing = false;
+  std::vector<TensorInfo> written = {};  // when growing
+
+  void write_header(std::string header) {
+    header.resize(data_begin - kPrefix, ' ');
+    const uint64_t length = header.size();
+    file.write_at(0, &length, kPrefix);
+    file.write_at(kPrefix, header.data(), length);
+  }
 };
+
+SafetensorsWriter::SafetensorsWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<TensorInfo> tensors,
                                      const std::map<std::string, std::string>& metadata) {
   const std::string header = header_text(path, tensors, metadata);
-  state_.reset(new State{AtomicFile(path), {}, kPrefix + header.size()});
+  state_.reset(new State{AtomicFile(path), path, metadata, {}, kPrefix + header.size()});
   for (auto& info : tensors) state_->missing.emplace(info.name, info);
-  const uint64_t length = header.size();
-  state_->file.write(&length, kPrefix);
-  state_->file.write(header);
+  state_->write_header(header);
+}
+
+SafetensorsWriter SafetensorsWriter::growing(const std::string& path,
+                                             std::vector<TensorInfo> largest,
+                                             const std::map<std::string, std::string>& metadata) {
+  const uint64_t room = header_text(path, largest, metadata).size();
+  std::unique_ptr<State> state(
+      new State{AtomicFile(path), path, metadata, {}, kPrefix + room, true});
+  for (auto& info : largest) state->missing.emplace(info.name, info);
+  return SafetensorsWriter(std::move(state));
 }
 
 SafetensorsWriter::~SafetensorsWriter() = default;
@@ -95,14 +123,22 @@ std::string SafetensorsWriter::write(const std::string& name, const torch::Tenso
   check(found != state_->missing.end(), kHere,
         "a tensor is announced at the start and written once. Got ", quote_name(name), ".");
   check(tensor.defined(), kHere, "a tensor must be defined. Got none for ", quote_name(name), ".");
-  const TensorInfo& info = found->second;
   check(tensor.layout() == torch::kStrided && !tensor.is_meta(), kHere,
         "a tensor must be dense and hold data. Got layout ", tensor.layout(), " on ",
         tensor.device(), " for ", quote_name(name), ".");
-  check(tensor.scalar_type() == info.dtype && tensor.sizes() == torch::IntArrayRef(info.shape),
-        kHere, "a tensor keeps the dtype and shape announced, ", info.dtype, " ",
+  TensorInfo& info = found->second;
+  const bool fits = state_->growing ? at_most(tensor.sizes(), info.shape)
+                                    : tensor.sizes() == torch::IntArrayRef(info.shape);
+  check(tensor.scalar_type() == info.dtype && fits, kHere,
+        "a tensor keeps the dtype and shape announced, ", info.dtype, " ",
         torch::IntArrayRef(info.shape), ". Got ", tensor.scalar_type(), " ", tensor.sizes(),
         " for ", quote_name(name), ".");
+  if (state_->growing) {
+    info.shape = tensor.sizes().vec();
+    info.begin = state_->written.empty() ? 0 : state_->written.back().end;
+    info.end = info.begin + checked_nbytes(info.shape, info.dtype, state_->path, name);
+    state_->written.push_back(info);
+  }
   const auto values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous();
   Sha256 hash;
   if (values.numel() > 0) {
@@ -115,6 +151,10 @@ std::string SafetensorsWriter::write(const std::string& name, const torch::Tenso
 }
 
 void SafetensorsWriter::commit() {
+  if (state_->growing) {
+    state_->write_header(header_text(state_->path, state_->written, state_->metadata));
+    state_->missing.clear();
+  }
   check(state_->missing.empty(), kHere,
         "every announced tensor is written before commit(). Got none for ",
         state_->missing.empty() ? "" : quote_name(state_->missing.begin()->first), ".");

@@ -3,72 +3,12 @@
 #include <cmath>
 
 #include "core/json.h"
-#include "cupel/core/error.h"
+#include "model/json_fields.h"
+#include "model/quantization_config.h"
 
 namespace cupel {
 
 namespace {
-
-// Reads the fields of one JSON object and turns every surprise into a FormatError.
-class Fields {
- public:
-  Fields(const Json& json, std::string file, std::string prefix = "")
-      : json_(json), file_(std::move(file)), prefix_(std::move(prefix)) {}
-
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-
-  int64_t integer(const char* key, int64_t low, int64_t high) const {
-    if (!has(key)) fail(key, "is required");
-    const Json& value = json_[key];
-    if (!value.is_number_integer()) fail(key, "must be an integer. Got " + value.dump());
-    const bool big = value.is_number_unsigned() && value.get<uint64_t>() > uint64_t(INT64_MAX);
-    if (big || value.get<int64_t>() < low || value.get<int64_t>() > high) {
-      fail(key, "must lie in [" + std::to_string(low) + ", " + std::to_string(high) + "]. Got " +
-                    value.dump());
-    }
-    return value.get<int64_t>();
-  }
-  int64_t integer(const char* key, int64_t low, int64_t high, int64_t otherwise) const {
-    return has(key) ? integer(key, low, high) : otherwise;
-  }
-
-  double number(const char* key, double low, double high, double otherwise) const {
-    if (!has(key)) return otherwise;
-    const Json& value = json_[key];
-    if (!value.is_number()) fail(key, "must be a number. Got " + value.dump());
-    const double number = value.get<double>();
-    if (!(number >= low && number <= high)) {
-      fail(key, "must lie in [" + Json(low).dump() + ", " + Json(high).dump() + "]. Got " +
-                    value.dump());
-    }
-    return number;
-  }
-
-  bool boolean(const char* key, bool otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!json_[key].is_boolean()) fail(key, "must be true or false. Got " + json_[key].dump());
-    return json_[key].get<bool>();
-  }
-
-  std::string text(const char* key, const std::string& otherwise) const {
-    if (!has(key)) return otherwise;
-    if (!json_[key].is_string()) fail(key, "must be a string. Got " + json_[key].dump());
-    return json_[key].get<std::string>();
-  }
-
-  const Json& object(const char* key) const {
-    if (!json_[key].is_object()) fail(key, "must be an object. Got " + json_[key].dump());
-    return json_[key];
-  }
-
-  [[noreturn]] void fail(const std::string& key, const std::string& rule) const {
-    throw FormatError(file_, prefix_ + key, rule + ".");
-  }
-
- private:
-  const Json& json_;
-  std::string file_, prefix_;
-};
 
 // transformers 5 writes rope_parameters; earlier versions rope_theta beside rope_scaling.
 RopeConfig read_rope(const Json& json, const Fields& config, const std::string& file) {
@@ -116,7 +56,7 @@ ModelConfig parse_model_config(const std::string& text, const std::string& file)
     fields.fail("auto_map", "names remote code, which cupel never runs");
   }
   if (fields.has("quantization_config")) {
-    fields.fail("quantization_config", "the checkpoint is already packed; load a dense one");
+    parse_quantization_config(fields.object("quantization_config"), file);
   }
   config.architecture = read_architecture(json, fields);
   config.model_type = fields.text("model_type", "");

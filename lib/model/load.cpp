@@ -1,3 +1,4 @@
+#include <ATen/Functions.h>
 #include <torch/types.h>
 
 #include <set>
@@ -5,6 +6,7 @@
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/model/model.h"
+#include "model/expected_tensors.h"
 
 namespace cupel {
 
@@ -20,21 +22,6 @@ torch::Dtype parse_dtype(const std::string& name) {
   if (name == "float16") return at::kHalf;
   throw std::invalid_argument("[load_model] dtype is auto, float32, bfloat16 or float16. Got '" +
                               name + "'.");
-}
-
-// Tensor names and shapes that the config asks for.
-std::map<std::string, std::vector<int64_t>> expected_tensors(const ModelConfig& config,
-                                                             const Architecture& architecture,
-                                                             std::size_t present) {
-  std::map<std::string, std::vector<int64_t>> all{
-      {architecture.embedding, {config.vocabulary, config.hidden}},
-      {architecture.final_norm, {config.hidden}}};
-  if (!config.tied_embeddings) all[architecture.head] = {config.vocabulary, config.hidden};
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (auto& [name, shape] : architecture.block_shapes(config, layer)) all[name] = shape;
-    if (all.size() > 2 * present + 16) break;  // a config that claims far too many layers
-  }
-  return all;
 }
 
 // Buffers that old checkpoints carry and the config already determines.
@@ -56,12 +43,11 @@ std::string list(const std::vector<std::string>& names) {
 // Compares names, shapes and dtypes with what the config asks for, before any weight is read.
 template <typename Info>
 void check_tensors(const ModelConfig& config, const Architecture& architecture,
-                   const std::string& place, const std::vector<std::string>& present,
-                   const Info& info) {
-  const auto expected = expected_tensors(config, architecture, present.size());
+                   const std::map<std::string, ExpectedTensor>& expected, const std::string& place,
+                   const std::vector<std::string>& present, const Info& info) {
   const std::set<std::string> names(present.begin(), present.end());
   std::vector<std::string> missing, unexpected;
-  for (const auto& [name, shape] : expected) {
+  for (const auto& [name, tensor] : expected) {
     if (!names.count(name)) missing.push_back(name);
   }
   if (!missing.empty()) {
@@ -75,22 +61,24 @@ void check_tensors(const ModelConfig& config, const Architecture& architecture,
     }
   }
   if (!unexpected.empty()) {
-    throw FormatError(place, unexpected.front(),
-                      c10::str("the checkpoint holds ", unexpected.size(),
-                               " tensors that the config does not ask for: ", list(unexpected),
-                               "."));
+    throw FormatError(
+        place, unexpected.front(),
+        c10::str("the checkpoint holds ", unexpected.size(),
+                 " tensors that the config does not ask for: ", list(unexpected), "."));
   }
-  for (const auto& [name, shape] : expected) {
+  for (const auto& [name, tensor] : expected) {
     const std::pair<torch::Dtype, std::vector<int64_t>> found = info(name);
-    if (found.second != shape) {
+    if (found.second != tensor.shape) {
       throw FormatError(place, name,
-                        c10::str("the config asks for shape ", torch::IntArrayRef(shape), ". Got ",
-                                 torch::IntArrayRef(found.second), "."));
+                        c10::str("the config asks for shape ", torch::IntArrayRef(tensor.shape),
+                                 ". Got ", torch::IntArrayRef(found.second), "."));
     }
-    if (!is_supported(found.first)) {
-      throw FormatError(place, name,
-                        c10::str("weights are float32, bfloat16 or float16. Got ", found.first,
-                                 "."));
+    if (tensor.dtype ? found.first != *tensor.dtype : !is_supported(found.first)) {
+      throw FormatError(
+          place, name,
+          tensor.dtype
+              ? c10::str("must be ", *tensor.dtype, ". Got ", found.first, ".")
+              : c10::str("weights are float32, bfloat16 or float16. Got ", found.first, "."));
     }
   }
 }
@@ -109,24 +97,32 @@ std::unique_ptr<Model> load_model(const std::string& dir, const LoadOptions& opt
   } catch (const std::invalid_argument& error) {
     throw FormatError(place, "architectures", error.what());
   }
-  check_tensors(config, architecture, dir, reader->names(), [&](const std::string& name) {
-    return std::pair(reader->info(name).dtype, reader->info(name).shape);
-  });
+  const auto expected = expected_tensors(config, architecture, reader->names().size(), place);
+  check_tensors(config, architecture, expected.tensors, dir, reader->names(),
+                [&](const std::string& name) {
+                  return std::pair(reader->info(name).dtype, reader->info(name).shape);
+                });
   const torch::Dtype dtype =
       keep_dtype ? reader->info(architecture.embedding).dtype : parse_dtype(options.dtype);
   const torch::Device device(options.device);
   // "auto" computes in the embedding's dtype; a checkpoint that mixes dtypes must be asked for one.
-  if (keep_dtype) {
-    for (const auto& name : reader->names()) {
-      if (is_known_extra(name, config, architecture) || reader->info(name).dtype == dtype) continue;
-      throw FormatError(dir, name,
-                        c10::str("the checkpoint mixes dtypes (", reader->info(name).dtype,
-                                 " here, ", dtype, " elsewhere); load it with dtype=\"float32\"."));
-    }
+  for (const auto& [name, tensor] : expected.tensors) {
+    if (!keep_dtype || tensor.dtype || reader->info(name).dtype == dtype) continue;
+    throw FormatError(dir, name,
+                      c10::str("the checkpoint mixes dtypes (", reader->info(name).dtype, " here, ",
+                               dtype, " elsewhere); load it with dtype=\"float32\"."));
   }
-  const WeightSource weights = [=](const std::string& name, torch::IntArrayRef) {
+  for (const auto& [weight, linear] : expected.packed) {
+    check_weight_shape(*reader, layer_of(weight), linear.out, linear.in);
+  }
+  const WeightSource weights = [=, packed = expected.packed](const std::string& name,
+                                                             torch::IntArrayRef shape) {
+    if (packed.count(name)) return at::empty(shape, at::TensorOptions(dtype).device(device));
     return reader->read(name).to(device, dtype);
   };
+  if (!expected.packed.empty()) {
+    architecture = read_packed_blocks(architecture, reader, expected.packed, dtype, device);
+  }
   auto model = std::make_unique<Model>(config, architecture, weights, dtype, device, options.lazy);
   model->set_source(reader);
   return model;
@@ -137,10 +133,16 @@ std::unique_ptr<Model> make_model(const std::string& config_text, const TensorMa
   const Architecture architecture = architectures().get(config.architecture);
   std::vector<std::string> names;
   for (const auto& [name, tensor] : state_dict) names.push_back(name);
-  check_tensors(config, architecture, "state_dict", names, [&](const std::string& name) {
-    const torch::Tensor& tensor = state_dict.at(name);
-    return std::pair(tensor.scalar_type(), tensor.sizes().vec());
-  });
+  const auto expected = expected_tensors(config, architecture, names.size(), "config");
+  if (!expected.packed.empty()) {
+    throw FormatError("config", "quantization_config",
+                      "a state dict holds dense weights; leave this field out.");
+  }
+  check_tensors(config, architecture, expected.tensors, "state_dict", names,
+                [&](const std::string& name) {
+                  const torch::Tensor& tensor = state_dict.at(name);
+                  return std::pair(tensor.scalar_type(), tensor.sizes().vec());
+                });
   const torch::Tensor& embedding = state_dict.at(architecture.embedding);
   const torch::Dtype dtype = embedding.scalar_type();
   const auto device = embedding.device();

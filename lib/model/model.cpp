@@ -10,6 +10,7 @@
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
+#include "model/block_linear_names.h"
 #include "model/rms_norm.h"
 
 namespace cupel {
@@ -37,6 +38,19 @@ torch::Tensor inverse_frequencies(const ModelConfig& config) {
 }
 
 }  // namespace
+
+std::vector<std::string> block_linear_names(const Architecture& architecture,
+                                            const ModelConfig& config, int64_t layer) {
+  const WeightSource shapes_only = [](const std::string&, torch::IntArrayRef shape) {
+    return at::empty(shape, at::TensorOptions().device(at::kMeta));
+  };
+  const auto block = architecture.make_block(config, layer, shapes_only);
+  std::vector<std::string> names;
+  for (int64_t stage = 0; stage < block->stages(); ++stage) {
+    for (const auto& linear : block->linears(stage)) names.push_back(linear.name);
+  }
+  return names;
+}
 
 void Block::forward(BlockState& state) const {
   for (int64_t stage = 0; stage < stages(); ++stage) apply(stage, input(stage, state), state);
@@ -83,14 +97,10 @@ std::vector<std::string> Model::linear_names() const {
 }
 
 std::vector<std::pair<std::string, int64_t>> Model::linear_blocks() const {
-  const WeightSource shapes_only = [](const std::string&, torch::IntArrayRef shape) {
-    return at::empty(shape, at::TensorOptions().device(at::kMeta));
-  };
   std::vector<std::pair<std::string, int64_t>> names;
   for (int64_t layer = 0; layer < layers(); ++layer) {
-    const auto block = architecture_.make_block(config_, layer, shapes_only);
-    for (int64_t stage = 0; stage < block->stages(); ++stage) {
-      for (const auto& linear : block->linears(stage)) names.emplace_back(linear.name, layer);
+    for (auto& name : block_linear_names(architecture_, config_, layer)) {
+      names.emplace_back(std::move(name), layer);
     }
   }
   return names;

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._build import VERSION as __version__  # noqa: F401
     from ._cupel import *  # noqa: F403
     from ._decorators import criterion as criterion
+    from ._decorators import quantizer as quantizer
     from ._masks import apply_masks_ as apply_masks_
 
 # What the compiled module offers; tests/python/test_import.py holds the two together.
@@ -37,7 +38,7 @@ _COMPILED = (
     "Scores", "evaluate", "PairedPerplexity", "Comparison", "compare",
     "Table", "ReportEntry", "layer_table", "score_table", "write_report", "weight_bytes_on_disk",
 )  # fmt: skip
-_PYTHON = {"criterion": "._decorators", "apply_masks_": "._masks"}
+_PYTHON = {"criterion": "._decorators", "quantizer": "._decorators", "apply_masks_": "._masks"}
 _MODULES = ("cli", "huggingface", "touchstone")
 
 __all__ = [*_COMPILED, *_PYTHON, *_MODULES]  # noqa: PLE0604

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import torch
 
     Score = Callable[[torch.Tensor, "cupel.InputStats"], torch.Tensor]
+    Fit = Callable[
+        [torch.Tensor, "cupel.Grid", torch.Tensor | None], tuple[torch.Tensor, torch.Tensor]
+    ]
 
 
 def criterion(
@@ -53,5 +56,47 @@ def criterion(
             cupel.remove_criterion(name)
         cupel.add_criterion(made)
         return made
+
+    return register
+
+
+def quantizer(name: str, replace: bool = False) -> Callable[[Fit], Fit]:
+    """Registers a function that chooses the scales of grids under `name`, for `Grid(clip=name)`.
+
+        @cupel.quantizer("three_sigma")
+        def three_sigma(weight, grid, factor):
+            reach = torch.minimum(weight.abs().amax(1), 3 * weight.square().mean(1).sqrt())
+            scales = (2 * reach / (2**grid.bits - 1)).clamp_min(1e-12)
+            return scales, torch.full_like(scales, 2 ** (grid.bits - 1))
+
+        cupel.compress(model, calibration, cupel.Gptq(cupel.Grid(bits=4, clip="three_sigma")))
+
+    The function is called for each group of columns with (weight, grid, factor): weight float32 [out,
+    columns], the Grid, and R [columns, columns] with |dW R|^2 the cost of an error dW of these
+    columns, or None where nothing is known of the inputs. It returns (scales [out], zeros [out]), a
+    weight being (code - zero) * scale: scales positive, zeros integers in [0, 2^bits).
+
+    Args:
+        name: For `Grid.clip` and records.
+        replace: Take the place of an earlier quantizer of that name, as when the cell of a notebook
+            runs again. Grids that name it use the new one from then on.
+
+    Returns:
+        A decorator. It returns the function as it was.
+
+    Raises:
+        ValueError: The name is taken and `replace` is False.
+    """
+
+    def register(fit: Fit) -> Fit:
+        if name in cupel.quantizers():
+            if not replace:
+                raise ValueError(
+                    f"[quantizer] quantizer names are unique. Got {name!r} a second time; "
+                    "replace=True takes the place of the earlier one."
+                )
+            cupel.remove_quantizer(name)
+        cupel.add_quantizer(name, fit)
+        return fit
 
     return register

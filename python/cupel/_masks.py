@@ -31,7 +31,8 @@ def apply_masks_(module: torch.nn.Module, masks: Mapping[str, torch.Tensor]) -> 
     parameters = dict(module.named_parameters(remove_duplicate=False))
     pairs = []
     for name, mask in masks.items():
-        weight = parameters.get(f"{name}.weight")
+        # Stacked experts are a parameter of their own, without a module around it.
+        weight = parameters.get(f"{name}.weight", parameters.get(name))
         if weight is None:
             raise ValueError(
                 f"[apply_masks_] every mask needs a weight of its name in the module. Got {name}, "

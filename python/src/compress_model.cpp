@@ -114,26 +114,31 @@ Raises:
          const std::vector<std::string>& skip, const std::vector<std::string>& only,
          const py::dict& overrides, const py::object& allocation, bool keep_zeros,
          bool measure_loss, const std::string& dtype, const std::string& device,
-         const py::object& progress) {
+         const std::string& format, const py::object& progress) {
         const Arguments given(calibration, compressor, propagation, skip, only, overrides,
                               allocation, keep_zeros, false, measure_loss, progress);
         const std::string from = as_path(input), to = as_path(output);
         py::gil_scoped_release release;
         return compress_checkpoint(from, given.calibration, *given.compressor, to, given.options,
-                                   {dtype, device, true});
+                                   {dtype, device, true}, {format});
       },
       py::arg("input_dir"), py::arg("calibration"), py::arg("compressor"), py::arg("output_dir"),
       py::arg("propagation") = "staged", py::arg("skip") = std::vector<std::string>(),
       py::arg("only") = std::vector<std::string>(), py::arg("overrides") = py::dict(),
       py::arg("allocation") = py::none(), py::arg("keep_zeros") = false,
-      py::arg("measure_loss") = true, py::arg("dtype") = "auto", py::arg("device") = "cpu", py::arg("progress") = py::none(),
+      py::arg("measure_loss") = true, py::arg("dtype") = "auto", py::arg("device") = "cpu",
+      py::arg("format") = "dense", py::arg("progress") = py::none(),
       R"(compress() from folder to folder with one block in memory at a time.
 
 Args:
     input_dir: A Hugging Face model folder.
     output_dir: Made when absent; must not hold weight files. Nothing is visible there before all of
         it is done.
-    dtype, device: As in load_model. The others as in compress().)");
+    dtype, device: As in load_model.
+    format: As in save_model; for "pack-quantized" the method must quantize every layer that is
+        compressed.
+
+The other arguments are those of compress().)");
   m.def("matches_layer", &matches_layer, py::arg("pattern"), py::arg("name"),
         "Does an exact name, glob or 're:' pattern choose the layer?");
 }

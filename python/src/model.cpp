@@ -54,7 +54,7 @@ Raises:
         return std::shared_ptr<Model>(load_model(dir, {dtype, device, lazy}));
       },
       py::arg("path"), py::arg("dtype") = "auto", py::arg("device") = "cpu", py::arg("lazy") = false,
-      R"(Loads a Hugging Face model folder (config.json and safetensors).
+      R"(Loads a Hugging Face model folder (config.json and safetensors), dense or "pack-quantized".
 
 Args:
     path: The folder.
@@ -89,10 +89,14 @@ adds cupel.json: what was done, and the SHA-256 of every tensor.
 Args:
     model: The model.
     path: The folder; made when absent. It must not hold other weight files.
-    format: "dense", the weights as they are, zeros included.
+    format: "dense", the weights as they are, zeros included; or "pack-quantized", where linear
+        layers that hold codes of 4 or 8 bits are stored as compressed-tensors stores them
+        (transformers reads that), and everything else stays dense.
 
 Raises:
-    ValueError: The folder holds weight files that would not be replaced.)");
+    ValueError: The folder holds weight files that would not be replaced; or a layer cannot be
+        packed so that every weight comes back bit for bit, with the layer's name and what to do.
+        Nothing is written then.)");
   m.def(
       "generate",
       [](const Model& model, const std::vector<int64_t>& prompt, int64_t max_new_tokens,

@@ -103,4 +103,53 @@ TEST_CASE("compress_checkpoint: a folder that holds a model is refused before an
   REQUIRE(read_file(out + "/other.safetensors") == "x");
 }
 
+TEST_CASE("compress_checkpoint: packs what compress and save_model pack", "[compress]") {
+  const TemporaryFolder folder;
+  const std::string dense = saved_tiny_model(folder);
+  const Rtn method({.bits = 4, .group = 8});
+  const CompressOptions options{.skip = {"*.layers.1.mlp.*"}};
+  const SaveOptions packed{.format = "pack-quantized"};
+  const auto model = load_model(dense);
+  compress(*model, {}, method, options);
+  save_model(*model, folder.file("memory"), packed);
+  compress_checkpoint(dense, {}, method, folder.file("disk"), options, {}, packed);
+  for (const char* name : {"/model.safetensors", "/cupel.json", "/config.json",
+                           "/tokenizer.model"}) {
+    INFO(name);
+    REQUIRE(read_file(folder.file("memory") + name) == read_file(folder.file("disk") + name));
+  }
+  REQUIRE(load_model(folder.file("disk"))->fingerprint() == model->fingerprint());
+
+  // From a packed folder: layers that are left alone stay packed, or become dense.
+  const CompressOptions one{.only = {"model.layers.1.mlp.up_proj"}};
+  compress_checkpoint(folder.file("disk"), {}, Rtn({.bits = 8}), folder.file("more"), one, {},
+                      packed);
+  const CheckpointReader more(folder.file("more"));
+  REQUIRE(more.contains("model.layers.0.mlp.up_proj.weight_packed"));
+  REQUIRE(more.contains("model.layers.1.mlp.up_proj.weight_packed"));
+  REQUIRE(more.contains("model.layers.1.mlp.down_proj.weight"));
+  compress_checkpoint(folder.file("disk"), {}, Rtn({.bits = 8}), folder.file("dense again"), one);
+  REQUIRE(load_model(folder.file("dense again"))->fingerprint() ==
+          load_model(folder.file("more"))->fingerprint());
+}
+
+TEST_CASE("compress_checkpoint: a layer that cannot be packed ends it and leaves nothing",
+          "[compress]") {
+  const TemporaryFolder folder;
+  const std::string dense = saved_tiny_model(folder), out = folder.file("out");
+  const auto refuse = [&](const Compressor& method, const std::string& rule) {
+    REQUIRE_THROWS_WITH(compress_checkpoint(dense, tiny_calibration({10}), method, out, {}, {},
+                                            {.format = "pack-quantized"}),
+                        Catch::Contains("q_proj") && Catch::Contains(rule));
+    REQUIRE(!fs::exists(out));
+  };
+  refuse(Prune("wanda", unstructured(0.5)), "choose a method that quantizes");
+  refuse(Rtn({.bits = 5}), "4 or 8 bits. Got 5");
+  refuse(Rtn({.bits = 4, .group = 6}), "a group that divides 16");
+  REQUIRE_THROWS_WITH(compress_checkpoint(dense, {}, Rtn({.bits = 4}), out, {}, {},
+                                          {.format = "zip"}),
+                      Catch::Contains("the format is dense or pack-quantized. Got 'zip'"));
+  REQUIRE(!fs::exists(out));
+}
+
 }  // namespace cupel::test

@@ -109,7 +109,7 @@ TEST_CASE("config: other fields of a wrong type or value are named") {
       {"hidden_act", "gelu", "must be silu. Got 'gelu'"},
       {"partial_rotary_factor", 0.5, "must be 1"},
       {"auto_map", json{{"AutoModel", "modeling.Evil"}}, "remote code"},
-      {"quantization_config", json{{"bits", 4}}, "already packed"},
+      {"quantization_config", 4, "must be an object"},
       {"architectures", "LlamaForCausalLM", "must hold one name"},
       {"architectures", json::array(), "must hold one name"},
       {"architectures", json::array({1}), "must hold one name"},
@@ -120,6 +120,14 @@ TEST_CASE("config: other fields of a wrong type or value are named") {
     config[key] = value;
     refused(config, key, rule);
   }
+}
+
+TEST_CASE("config: files packed in another way are refused") {
+  json config = base();
+  config["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
+  refused(config, "quantization_config.quant_method", "must be compressed-tensors. Got 'gptq'");
+  config["quantization_config"] = nullptr;
+  CHECK(parse(config).layers == 2);
 }
 
 TEST_CASE("config: head counts must divide and heads be even") {

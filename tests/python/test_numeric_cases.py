@@ -148,7 +148,7 @@ def test_n07_all_channels_dead_falls_to_what_needs_no_hessian_and_says_so(method
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_n08_one_non_finite_activation_is_found(value, dtype):
     x = torch.randn(4 * 50, 64).to(dtype)
     x[2 * 50 + 17, 5] = value
@@ -228,7 +228,7 @@ def test_n12_tiny_and_huge_activations_change_nothing(method, power):
     assert made.relative_error == expected.relative_error
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_n13_half_precision_inputs_are_summed_in_float32(dtype):
     x = (300 * torch.randn(2000, 64, generator=torch.Generator().manual_seed(0))).to(dtype)
     made, expected = stats_of(x), stats_of(x.float())
@@ -269,9 +269,8 @@ def test_n24_float32_finds_the_mask_of_float64(monkeypatch):
     for case in range(20):
         generator = torch.Generator().manual_seed(case)
         draw = {"generator": generator, "dtype": torch.float64}
-        spectrum = torch.logspace(
-            0, -(1 + 4 * case / 19), 256, dtype=torch.float64
-        )  # cond 1e2 to 1e10
+        # Condition numbers of H from 1e2 to 1e10.
+        spectrum = torch.logspace(0, -(1 + 4 * case / 19), 256, dtype=torch.float64)
         directions = torch.linalg.qr(torch.randn(256, 256, **draw)).Q
         x = (torch.randn(512, 256, **draw) * spectrum @ directions).float()
         weight = (torch.randn(64, 256, **draw) / 16).float()
@@ -292,7 +291,7 @@ def test_n24_float32_finds_the_mask_of_float64(monkeypatch):
 
 
 def test_n27_two_uses_of_a_module_add_up():
-    """Models with a module used twice are test_huggingface_compress.py's; here is what they rely on."""
+    """Models with a module used twice are test_huggingface_layers.py's; here is what they rely on."""
     weight, x = layer(tokens=300)
     twice = cupel.InputStats(64)
     twice.add(x[:120], layer="tied")
@@ -317,14 +316,14 @@ def test_n28_flushing_denormals_changes_nothing(method, power, denormals):
         weight[:, ::3] = 1e-40 * weight[:, ::3].sign()
         weight[::2, 1] = 1e-42
         x[::2] *= 1e-38
-    weight, stats = weight * 2.0**power, stats_of(x * 2.0**power)
-    expected = ALL[method].compress(weight, stats)
+    weight, x = weight * 2.0**power, x * 2.0**power
+    expected = ALL[method].compress(weight, stats_of(x))
     assert not flushes()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # only the calling thread flushes
     torch.set_flush_denormal(True)
     try:
-        made = ALL[method].compress(weight, stats_of(x * 2.0**power))
+        made = ALL[method].compress(weight, stats_of(x))
         still = flushes()
     finally:
         torch.set_flush_denormal(False)

@@ -64,7 +64,7 @@ def test_n17_tiny_weights_are_compared_as_any_others(method, power):
 
 
 @on(ALL)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_n18_a_weight_whose_square_leaves_float32_is_kept(method, dtype):
     weight, x = layer()
     huge = 6e4 if dtype == torch.float16 else 3e38
@@ -76,7 +76,7 @@ def test_n18_a_weight_whose_square_leaves_float32_is_kept(method, dtype):
 
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("bits", range(1, 9))
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_n18_rounding_leaves_the_dtype_in_an_error_or_not_at_all(dtype, bits, symmetric):
     weight, x = layer()
     weight[3, 5], weight[3, 9] = torch.tensor([1.0, -1.0]) * (

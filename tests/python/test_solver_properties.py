@@ -1,18 +1,22 @@
 """What holds of every method for any weights, inputs and options."""
 
 import itertools
+import json
 
 import cupel
 import pytest
+import textbook
 import torch
+from conftest import TINY_CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_layers import (
     ALL,
     GPTQ,
-    PLAIN_PRUNE,
+    HALF,
     RTN,
-    SWEEPS,
+    SPARSEGPT,
+    TWO_OF_FOUR,
     check_codes,
     differing,
     layer,
@@ -38,7 +42,7 @@ SCOPES = {"row": cupel.row_wise, "matrix": cupel.matrix_wise, None: cupel.unstru
 @pytest.mark.parametrize("scope", SCOPES)
 def test_counts_are_exact(scope, sparsity):
     pattern = SCOPES[scope](sparsity)
-    for rows, columns in ((24, 90), (7, 33), (1, 130)):
+    for rows, columns in ((24, 90), (7, 33), (1, 130), (9, 1), (1, 1)):
         weight, x = layer(rows, columns)
         stats = stats_of(x)
         for solver, own in (
@@ -57,7 +61,7 @@ def test_counts_are_exact(scope, sparsity):
             if (scope or own) == "row":
                 assert (pruned.sum(1) == int(sparsity * columns)).all()
             else:
-                assert pruned.sum() == int(sparsity * rows * columns)
+                assert pruned.sum() == int(sparsity * (rows * columns))
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 4), (3, 4), (0, 4), (4, 4)])
@@ -120,16 +124,15 @@ def test_weights_times_a_power_of_two_scale_exactly(method):
 
 
 @on(ALL)
-def test_the_order_of_rows_does_not_matter(method):
-    """Weights and scores differ by more than rounding here: without ties, every method's rows are
-    their own, or compared as a set."""
-    for rows, columns in ((40, 96), (17, 120), (300, 48)):
-        weight, x = layer(rows, columns, seed=rows)
-        order = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
-        made, expected = solve(method, weight[order], x), solve(method, weight, x)
-        for field in ("mask", "codes", "zeros", "scales", "weight"):
-            one, other = getattr(made, field), getattr(expected, field)
-            assert (one is None and other is None) or torch.equal(one, other[order]), field
+@pytest.mark.parametrize("shape", [(40, 96), (17, 120), (258, 200), (300, 48)], ids=str)
+def test_the_order_of_rows_does_not_matter(shape, method):
+    """A row is treated by itself, or compared with all others as a set (there are no ties here)."""
+    weight, x = layer(*shape)
+    order = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
+    made, expected = solve(method, weight[order], x), solve(method, weight, x)
+    for field in ("mask", "codes", "zeros", "scales", "weight"):
+        one, other = getattr(made, field), getattr(expected, field)
+        assert (one is None and other is None) or torch.equal(one, other[order]), field
 
 
 @pytest.mark.parametrize("method", ["magnitude", "wanda", "rtn", "rtn mse"])
@@ -162,20 +165,23 @@ def test_error_falls_with_bits(group, symmetric):
 
 
 def test_sweeps_beat_what_takes_no_heed_of_inputs():
-    """A sweep is greedy, so now and then it may lose; one in a hundred is what is allowed."""
-    pattern = cupel.unstructured(0.5)
     lost = {"sparsegpt": 0, "gptq": 0}
     for seed in range(1000):
-        rows, columns = 4 + seed % 21, 8 + 8 * (seed % 8)
-        weight, x = layer(rows, columns, 2 * columns + seed % 50, seed, correlated=seed % 3 > 0)
-        stats, grid = stats_of(x), cupel.Grid(bits=3 + seed % 2)
-        for method, solver, plain in (
-            ("sparsegpt", cupel.SparseGpt(pattern), cupel.Prune("magnitude", pattern)),
-            ("gptq", cupel.Gptq(grid), cupel.Rtn(grid)),
-        ):
-            made, other = solver.compress(weight, stats), plain.compress(weight, stats)
-            lost[method] += made.relative_error > other.relative_error
-    assert max(lost.values()) <= 10, lost
+        rows, columns = 4 + seed % 21, 8 + seed % 57
+        tokens = 2 * columns + seed % 50
+        weight, x = layer(rows, columns, tokens, seed, correlated=seed % 2 > 0)
+        grid = cupel.Grid(bits=3 + seed // 2 % 2)
+        gptq = cupel.Gptq(grid).compress(weight, stats_of(x)).relative_error
+        lost["gptq"] += gptq > cupel.Rtn(grid).compress(weight, stats_of(x)).relative_error
+        made = solve("sparsegpt", weight, x)
+        if made.relative_error > solve("magnitude", weight, x).relative_error:
+            lost["sparsegpt"] += 1
+            # The method is greedy, so it can lose; but not where the textbook does not.
+            expected = textbook.sparsegpt(weight, textbook.hessian([x]), 0.5, rules="exact")
+            error = textbook.relative_error(weight, expected.weight, x)
+            assert made.relative_error <= error * (1 + 1e-4), seed
+    # Of layers as narrow as these, the textbook too loses 1 to 2 in a hundred.
+    assert lost["gptq"] <= 10 and lost["sparsegpt"] <= 20, lost
 
 
 @PROPERTY
@@ -211,7 +217,7 @@ GRIDS = st.builds(
     bits=st.integers(1, 8),
     group=st.sampled_from([0, 1, 7, 16, 24, 100]),
     symmetric=st.booleans(),
-    clip=st.sampled_from(["min_max", "mse"]),
+    clip=st.sampled_from(["min_max", "mse", "hessian"]),
     scale_dtype=st.sampled_from(["float32", "float16", "bfloat16"]),
 )
 
@@ -230,12 +236,13 @@ GRIDS = st.builds(
 def test_codes_make_the_weights_bit_for_bit(grid, shape, dtype, block, order, static, dead, seed):
     weight, x = layer(*shape, tokens=60, seed=seed)
     x[:, 1 : 1 + dead] = 0
-    sweep = {"block": block}
-    for solver in (
-        cupel.Rtn(grid),
-        cupel.Gptq(grid, order=order, static_groups=static, **sweep),
-        cupel.SparseGpt(cupel.unstructured(0.5), grid=grid, **sweep),
-    ):
+    solvers = [
+        cupel.Gptq(grid, block=block, order=order, static_groups=static),
+        cupel.SparseGpt(HALF, block=block, grid=grid),
+    ]
+    if grid.clip != "hessian":  # which needs a sweep's factor
+        solvers.append(cupel.Rtn(grid))
+    for solver in solvers:
         made = solver.compress(weight.to(dtype), stats_of(x))
         assert made.weight.dtype == dtype and made.bits == grid.bits
         check_codes(made)
@@ -246,3 +253,134 @@ def test_codes_make_the_weights_bit_for_bit(grid, shape, dtype, block, order, st
         if order == "none" or static or not isinstance(solver, cupel.Gptq):
             index = torch.arange(shape[1]) // (grid.group or shape[1])
             assert torch.equal(made.group_index.long(), index)
+
+
+# --- masks, chains and methods of one's own -------------------------------------------------------
+
+
+def some_mask(shape, share=0.3, seed=7):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) >= share
+
+
+@on({**RTN, **GPTQ})
+def test_what_a_mask_prunes_stays_zero_in_a_quantizer(method):
+    weight, x = layer()
+    mask = some_mask(weight.shape)
+    made = solve(method, weight, x, mask=mask)
+    assert torch.equal(made.mask, mask) and (made.weight[~mask] == 0).all()
+    check_codes(made)
+    # What is pruned widens nobody's grid.
+    widened = torch.where(mask, weight, 1e3)
+    assert not differing(solve("rtn", widened, x, mask=mask), solve("rtn", weight, x, mask=mask))
+    if method in GPTQ:
+        plain = solve("rtn", weight, x, mask=mask)
+        assert made.relative_error < plain.relative_error
+
+
+@on(SPARSEGPT)
+def test_what_a_mask_prunes_counts_towards_what_goes(method):
+    weight, x = layer()
+    mask = some_mask(weight.shape)
+    if "2:4" in method:  # an earlier 3:4 leaves room for 2:4
+        mask = cupel.Prune("magnitude", cupel.n_of_m(3, 4)).compress(weight).mask
+    made = solve(method, weight, x, mask=mask)
+    assert not (made.mask & ~mask).any() and (made.weight[~made.mask] == 0).all()
+    if "2:4" in method:
+        assert (made.mask.view(32, -1, 4).sum(2) == 2).all()
+    elif method == "sparsegpt by matrix":
+        assert zeros(made) == weight.numel() // 2
+
+
+def test_two_of_four_then_gptq_keeps_every_group_and_every_zero():
+    weight, x = layer(20, 96)
+    made = solve("2:4, gptq", weight, x)
+    first = solve("sparsegpt 2:4", weight, x)
+    by_hand = solve("gptq", first.weight, x, mask=first.mask)
+    assert torch.equal(made.mask, first.mask)
+    assert not differing(made, by_hand)
+    assert (made.mask.view(20, -1, 4).sum(2) == 2).all() and (made.weight[~made.mask] == 0).all()
+    check_codes(made)
+    actual = textbook.relative_error(weight, made.weight, x)  # against the weight of the start
+    assert made.relative_error == pytest.approx(actual, rel=1e-4)
+    assert made.relative_error > first.relative_error
+
+
+def weights(model):
+    state = model.state_dict()
+    return {name: state[f"{name}.weight"].clone() for name in model.linear_names()}
+
+
+@on({**GPTQ, **SPARSEGPT, "rtn": RTN["rtn"]})
+def test_keep_zeros_when_compressing_again(tiny, tokens, method):
+    first = tiny()
+    cupel.compress(first, tokens, SPARSEGPT["sparsegpt 2:4"])
+    before = weights(first)
+    state = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+
+    def revived(**options):
+        model = cupel.make_model(json.dumps(TINY_CONFIG), state)  # one that remembers no masks
+        cupel.compress(model, tokens, ALL[method], **options)
+        return sum(int(((w != 0) & (before[n] == 0)).sum()) for n, w in weights(model).items())
+
+    assert revived(keep_zeros=True) == 0
+    if method in GPTQ:
+        assert revived() > 0
+
+
+def test_allocations_are_followed_in_every_layer(tiny, tokens):
+    for sparsity, allocation in (
+        (0.5, cupel.uniform(0.5)),
+        (0.3, cupel.global_magnitude(0.3)),
+        (0.6, cupel.owl(0.6)),
+        (None, lambda shape: shape.rows * 3 + shape.block),
+    ):
+        for method in ("magnitude", "wanda", "sparsegpt", "sparsegpt by row"):
+            model = tiny()
+            result = cupel.compress(model, tokens, ALL[method], allocation=allocation)
+            total = size = 0
+            for name, weight in weights(model).items():
+                plan = next(plan for plan in result.plan if plan["name"] == name)
+                assert int((weight == 0).sum()) == plan["prune_count"]
+                if sparsity is None:
+                    assert plan["prune_count"] == 3 * len(weight) + int(name.split(".")[2])
+                total, size = total + plan["prune_count"], size + weight.numel()
+            if sparsity is not None:  # uniform and owl round down in each of the 14 layers
+                assert int(sparsity * size) - 14 <= total <= int(sparsity * size)
+
+
+class EveryThird(cupel.Compressor):
+    """Prunes every third column."""
+
+    name, needs = "every third", "none"
+
+    def compress(self, task):
+        mask = torch.ones_like(task.weight, dtype=torch.bool) if task.mask is None else task.mask
+        mask = mask & (torch.arange(task.weight.shape[1]) % 3 > 0)
+        made = cupel.LayerResult(task.weight * mask, mask)
+        cupel.finish_result(task, made)
+        return made
+
+
+def test_a_compressor_of_ones_own_in_a_chain_and_in_overrides(tiny, tokens):
+    weight, x = layer()
+    made = cupel.Chain([EveryThird(), GPTQ["gptq"]]).compress(weight, stats_of(x))
+    assert made.mask.any(0).tolist() == [column % 3 > 0 for column in range(64)]
+    assert not differing(made, solve("gptq", weight * made.mask, x, mask=made.mask))
+    last = cupel.Chain([cupel.SparseGpt(HALF), EveryThird()]).compress(weight, stats_of(x))
+    assert not (last.mask & ~solve("sparsegpt", weight, x).mask).any()
+    assert (last.weight[:, ::3] == 0).all() and last.sparsity > 0.6
+
+    model, plain = tiny(), tiny()
+    overrides = {"*.v_proj": [EveryThird(), RTN["rtn"]], "*.o_proj": None, "*.0.*": EveryThird()}
+    result = cupel.compress(model, tokens, cupel.Prune("wanda", TWO_OF_FOUR), overrides=overrides)
+    assert result.skipped == [name for name in plain.linear_names() if "o_proj" in name]
+    for name, weight in weights(model).items():
+        thirds = (weight[:, ::3] == 0).all()
+        if "o_proj" in name:
+            assert torch.equal(weight, weights(plain)[name])
+        elif "v_proj" in name or ".0." in name:
+            assert thirds
+            levels = max(len(row.unique()) for row in weight)
+            assert (levels <= 17) == ("v_proj" in name)
+        else:
+            assert not thirds and ((weight.view(len(weight), -1, 4) != 0).sum(2) == 2).all()

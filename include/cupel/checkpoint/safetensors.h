@@ -61,7 +61,8 @@ class SafetensorsFile {
 TensorMap read_safetensors(const std::string& path);
 
 /// Writes one .safetensors file atomically, tensor by tensor in any order: names, dtypes and shapes
-/// are known at the start, the values come later. Without commit() nothing is left.
+/// are known at the start (or, growing, their bounds), the values come later. Without commit()
+/// nothing is left.
 class SafetensorsWriter {
  public:
   /// `tensors` give name, dtype and shape (begin and end are ignored), in file order.
@@ -69,6 +70,11 @@ class SafetensorsWriter {
   /// name "__metadata__".
   SafetensorsWriter(const std::string& path, std::vector<TensorInfo> tensors,
                     const std::map<std::string, std::string>& metadata = {});
+  /// A file that holds whichever of `largest` are written, in the order of writing, in sizes of at
+  /// most their shapes. The header stands first and is written last: room is kept for all of them,
+  /// and spaces fill what is not used.
+  static SafetensorsWriter growing(const std::string& path, std::vector<TensorInfo> largest,
+                                   const std::map<std::string, std::string>& metadata = {});
   ~SafetensorsWriter();
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
 
@@ -80,6 +86,7 @@ class SafetensorsWriter {
 
  private:
   struct State;
+  explicit SafetensorsWriter(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

@@ -84,9 +84,12 @@ CompressionResult compress(Model& model, const Calibration& calibration,
 
 /// The same from folder to folder with one block in memory at a time, for models larger than
 /// memory. `output_dir` must not hold a model; nothing is visible there before all of it is done.
+/// With save.format "pack-quantized" every layer that is compressed must be quantized as
+/// save_model() asks for, else std::invalid_argument once it is reached.
 CompressionResult compress_checkpoint(const std::string& input_dir, const Calibration& calibration,
                                       const Compressor& compressor, const std::string& output_dir,
                                       const CompressOptions& options = {},
-                                      const LoadOptions& load = {});
+                                      const LoadOptions& load = {},
+                                      const SaveOptions& save = {});
 
 }  // namespace cupel

@@ -83,6 +83,7 @@ class Model {
         torch::Device device, bool lazy);
 
   const ModelConfig& config() const { return config_; }
+  const Architecture& architecture() const { return architecture_; }
   torch::Dtype dtype() const { return dtype_; }
   torch::Device device() const { return device_; }
   int64_t layers() const { return config_.layers; }
@@ -142,13 +143,19 @@ class Model {
 /// Loads a Hugging Face model folder. Every tensor that the config asks for must be there with its
 /// shape, and no other (rotary inv_freq buffers apart), checked from the headers before any weight
 /// is read. Throws FormatError, std::invalid_argument for an unknown dtype.
+///
+/// Folders of the format "pack-quantized" of compressed-tensors (4 and 8 bits) are read as well:
+/// the weights become (code - zero) * scale in float32, cast to the model's dtype, and the linears
+/// keep their codes.
 std::unique_ptr<Model> load_model(const std::string& dir, const LoadOptions& options = {});
 
 /// A model from config.json text and a state dict in memory (float tensors, Hugging Face names).
 std::unique_ptr<Model> make_model(const std::string& config_text, const TensorMap& state_dict);
 
 struct SaveOptions {
-  std::string format = "dense";  ///< the weights as they are, zeros included
+  /// "dense": the weights as they are, zeros included. "pack-quantized": linears that hold codes of
+  /// 4 or 8 bits as compressed-tensors stores them, everything else dense.
+  std::string format = "dense";
 };
 
 /// Writes the model as a Hugging Face folder: same dtypes, ties and sharding as its source, every
@@ -156,6 +163,11 @@ struct SaveOptions {
 /// (what was done, SHA-256 of each tensor). Nothing becomes visible before every weight file is
 /// complete. std::invalid_argument when `dir` already holds weight files that this one would
 /// not replace.
+///
+/// "pack-quantized" gives back every weight bit for bit or is refused, before anything is written:
+/// std::invalid_argument naming the layer for codes of other bits, a group that does not divide the
+/// columns, columns not grouped in order, scales that the model's dtype would round, and for a
+/// model without any quantized layer.
 void save_model(const Model& model, const std::string& dir, const SaveOptions& options = {});
 
 }  // namespace cupel

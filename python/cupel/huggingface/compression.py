@@ -75,6 +75,18 @@ def compress(
     start = time.monotonic()
     plan = Plan(hf_model, compressor, propagation, skip, only, overrides)
     plan.load(calibration, measure_loss)
+    tokens = plan.calibration
+    # Before anything is changed, as it asks the compressor.
+    result = CompressionResult(
+        method=plan.compressor.name,
+        options=json.loads(plan.compressor.options_json()),
+        propagation=propagation,
+        overrides=plan.overrides,
+        keep_zeros=keep_zeros,
+        calibration_hash=tokens.hash() if tokens is not None else "",
+        calibration_samples=len(tokens.samples) if tokens is not None else 0,
+        calibration_tokens=tokens.tokens if tokens is not None else 0,
+    )
     loop = Loop(plan, keep_zeros, progress)
     with torch.inference_mode(False), torch.no_grad(), quiet(hf_model, plan):
         try:
@@ -82,23 +94,13 @@ def compress(
         except BaseException:
             loop.put_back()
             raise
-    layers = [layer for layer in plan.methods if layer in loop.made]
-    if not keep_tensors:
-        for made in loop.made.values():
+    for layer in plan.methods:
+        made = loop.made[layer]
+        if not keep_tensors:
             for name in ("weight", "codes", "scales", "zeros", "group_index", "permutation"):
                 setattr(made, name, None)
-    tokens = plan.calibration
-    return CompressionResult(
-        method=plan.compressor.name,
-        options=json.loads(plan.compressor.options_json()),
-        propagation=propagation,
-        overrides=plan.overrides,
-        calibration_hash=tokens.hash() if tokens is not None else "",
-        calibration_samples=len(tokens.samples) if tokens is not None else 0,
-        calibration_tokens=tokens.tokens if tokens is not None else 0,
-        layers=[loop.made[layer] for layer in layers],
-        skipped=plan.skipped,
-        notes=loop.notes,
-        seconds=time.monotonic() - start,
-        places=[layer.place() for layer in layers],
-    )
+        result.layers.append(made)
+        result.places.append(layer.place())
+    result.skipped, result.notes = plan.skipped, loop.notes
+    result.seconds = time.monotonic() - start
+    return result

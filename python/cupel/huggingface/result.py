@@ -52,6 +52,7 @@ class CompressionResult:
     options: dict[str, Any]
     propagation: str
     overrides: dict[str, str | None] = field(default_factory=dict)
+    keep_zeros: bool = False
     calibration_hash: str = ""
     calibration_samples: int = 0
     calibration_tokens: int = 0
@@ -117,6 +118,7 @@ class CompressionResult:
             "options": self.options,
             "propagation": self.propagation,
             "overrides": self.overrides,
+            "keep_zeros": self.keep_zeros,
             "calibration": {
                 "hash": self.calibration_hash,
                 "samples": self.calibration_samples,
