@@ -27,7 +27,7 @@ int64_t group_size(const Quantized& quantized, const std::string& layer) {
   const auto in_order = at::arange(columns, at::kInt).div(std::max<int64_t>(size, 1), "floor");
   check(size > 0 && index.equal(in_order.to(at::kInt)), kHere,
         "column j must lie in group j / group size, since the format has no other order of columns;"
-        " compress with groups that are fixed in advance. Got another order in ",
+        " compress with static_groups=true. Got another order in ",
         layer, ".");
   check(columns % size == 0, kHere, "a group must divide the columns. Got group ", size, " for ",
         quantized.codes.sizes(), " in ", layer, "; compress with a group that divides ", columns,

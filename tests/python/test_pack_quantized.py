@@ -129,6 +129,42 @@ def test_biases_stay_dense(tmp_path):
     assert (theirs - model.logits(TOKENS)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"order": "activation", "static_groups": True}, {"group": 0}]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_gptq_makes_is_packed(options, dtype, tokens, tmp_path):
+    options = {"group": 8, **options}
+    scale_dtype = str(dtype).removeprefix("torch.")
+    grid = cupel.Grid(bits=4, group=options.pop("group"), scale_dtype=scale_dtype)
+    model = model_of(dtype)
+    cupel.compress(model, tokens, cupel.Gptq(grid, **options))
+    cupel.save_model(model, tmp_path / "packed", format="pack-quantized")
+    assert cupel.load_model(tmp_path / "packed").fingerprint() == model.fingerprint()
+    theirs, loaded = logits_of_transformers(tmp_path / "packed")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_gptq_in_an_order_of_its_own_needs_static_groups(tokens, tmp_path):
+    model = model_of()
+    method = cupel.Gptq(cupel.Grid(bits=4, group=8), order="activation")
+    cupel.compress(model, tokens, method)
+    with pytest.raises(ValueError, match="static_groups=true"):
+        cupel.save_model(model, tmp_path / "out", format="pack-quantized")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pruned_and_then_quantized_weights_keep_their_zeros(tokens, tmp_path):
+    model = model_of()
+    cupel.compress(model, tokens, cupel.Prune("wanda", cupel.n_of_m(2, 4)))
+    result = cupel.compress(model, tokens, cupel.Gptq(cupel.Grid(bits=4, group=8)))
+    assert result.sparsity >= 0.5
+    cupel.save_model(model, tmp_path / "packed", format="pack-quantized")
+    again = cupel.load_model(tmp_path / "packed")
+    assert again.fingerprint() == model.fingerprint()
+
+
 def test_the_config_is_one_that_compressed_tensors_accepts(tmp_path):
     folder = packed_folder(tmp_path / "packed", symmetric=True)
     config = json.loads((folder / "config.json").read_text())["quantization_config"]
