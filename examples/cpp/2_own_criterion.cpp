@@ -26,8 +26,7 @@ const cupel::Criterion my_ria{
     .score = [](const torch::Tensor& weight, const cupel::InputStats& inputs) {
       const auto a = weight.abs();
       const double tiny = 1e-30;  // rows or columns of zeros score 0 instead of 0 / 0
-      const auto relative =
-          a / a.sum(0, true).clamp_min(tiny) + a / a.sum(1, true).clamp_min(tiny);
+      const auto relative = a / a.sum(0, true).clamp_min(tiny) + a / a.sum(1, true).clamp_min(tiny);
       // sq_norm [in] is the sum of x^2 over the tokens.
       return relative * inputs.sq_norm().pow(0.25).to(a.device());
     }};

@@ -47,9 +47,9 @@ void quantize(const std::string& model_folder, const std::string& calibration,
     result = cupel::compress(*model, windows, *method);
     std::printf("compressed perplexity, %-12s %.4f\n", (result.method + ":").c_str(), perplexity());
   }
-  std::printf("%.2f bits a weight, scales and zero points included\n",
-              8.0 * static_cast<double>(result.packed_bytes()) /
-                  static_cast<double>(result.weights()));
+  std::printf(
+      "%.2f bits a weight, scales and zero points included\n",
+      8.0 * static_cast<double>(result.packed_bytes()) / static_cast<double>(result.weights()));
 
   // Codes and scales as compressed-tensors packs them: transformers loads the folder, and
   // load_model gives back the same weights. Without `.format` the weights are written dense.
