@@ -13,6 +13,6 @@ int main() {
   const cupel::LayerResult result =
       cupel::Prune("wanda", cupel::n_of_m(2, 4)).compress(weight, stats, {.name = "q_proj"});
 
-  std::cout << "q_proj: sparsity " << result.sparsity << ", kept " << result.mask.sum().item<int64_t>()
-            << " of " << weight.numel() << " weights\n";
+  std::cout << "q_proj: sparsity " << result.sparsity << ", kept "
+            << result.mask.sum().item<int64_t>() << " of " << weight.numel() << " weights\n";
 }

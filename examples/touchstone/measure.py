@@ -1,6 +1,6 @@
 """Measure a touchstone folder: perplexity of held-out text and what the model knows by heart.
 
-    python examples/touchstone/measure.py python/cupel/touchstone/files
+python examples/touchstone/measure.py python/cupel/touchstone/files
 """
 
 import argparse
@@ -100,9 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        arguments.folder, dtype=torch.float32
-    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=torch.float32)
     tokenizer = sentencepiece.SentencePieceProcessor(
         model_file=str(arguments.folder / "tokenizer.model")
     )

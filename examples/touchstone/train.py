@@ -240,9 +240,7 @@ def main() -> None:
     seeds = {"heldout": 1_000_000, "calibration": 2_000_000, "training": arguments.seed}
     heldout = draw_documents(made_up, seeds["heldout"], arguments.heldout_bytes, set())
     never = set(heldout)
-    calibration = draw_documents(
-        made_up, seeds["calibration"], arguments.calibration_bytes, never
-    )
+    calibration = draw_documents(made_up, seeds["calibration"], arguments.calibration_bytes, never)
     tokenizer_model = train_tokenizer(calibration, arguments.vocabulary)
     tokenizer = sentencepiece.SentencePieceProcessor(model_proto=tokenizer_model)
 

@@ -16,6 +16,9 @@ namespace {
 // Rows of x are taken in chunks of a fixed size: sums do not depend on threads, and a wide layer
 // needs no second float32 copy of everything.
 constexpr int64_t kChunk = 4096;
+// Up to this width the Gram matrix is summed in float64: it costs little there, and a Hessian of few
+// tokens keeps what small damping needs.
+constexpr int64_t kNarrow = 512;
 // Sums are rescaled when data outgrows the first exponent by this much.
 constexpr int kHeadroom = 40;
 
@@ -38,7 +41,10 @@ InputStats::InputStats(int64_t columns, Needs needs) : columns_(columns), needs_
   const auto options = at::TensorOptions().dtype(at::kDouble);
   if (includes(needs_, Needs::sum)) sum_ = at::zeros({columns}, options);
   if (includes(needs_, Needs::sq_norm)) sq_norm_ = at::zeros({columns}, options);
-  if (includes(needs_, Needs::gram)) gram_ = at::zeros({columns, columns}, options.dtype(at::kFloat));
+  if (includes(needs_, Needs::gram)) {
+    gram_ =
+        at::zeros({columns, columns}, options.dtype(columns <= kNarrow ? at::kDouble : at::kFloat));
+  }
 }
 
 void InputStats::rescale(int exponent) {
@@ -47,6 +53,13 @@ void InputStats::rescale(int exponent) {
   if (sq_norm_.defined()) sq_norm_.mul_(factor * factor);
   if (gram_.defined()) gram_.mul_(factor * factor);
   exponent_ = exponent;
+}
+
+void InputStats::move_to(const torch::Device& device) {
+  device_ = device;
+  for (auto* sums : {&sum_, &sq_norm_, &gram_}) {
+    if (sums->defined()) *sums = sums->to(device);
+  }
 }
 
 void InputStats::add(const torch::Tensor& input, int64_t sequences,
@@ -75,19 +88,22 @@ void InputStats::add(const torch::Tensor& input, int64_t sequences,
     if (exponent > exponent_ + kHeadroom) rescale(exponent);
     largest_ = std::max(largest_, largest);
   }
+  if (tokens_ == 0) move_to(rows.device());
   const double factor = std::ldexp(1.0, -exponent_);
   for (int64_t begin = 0; begin < rows.size(0); begin += kChunk) {
     const auto part = rows.slice(0, begin, std::min(begin + kChunk, rows.size(0)));
     // 2^-k can exceed float32 for k near -149, so the product is formed in double there.
     const bool wide = part.scalar_type() == at::kDouble || std::abs(exponent_) > 120;
     // Contiguous, so that the strides of the caller's tensor choose no other kernel.
-    const auto x = (part.to(wide ? at::kDouble : at::kFloat) * factor).to(at::kFloat).contiguous();
+    const auto x = (part.to(wide ? at::kDouble : at::kFloat) * factor)
+                       .to(device_, at::kFloat)
+                       .contiguous();
     if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
     if (sq_norm_.defined()) {  // apart from gram_, so that asking for more changes no result
       const auto d = x.to(at::kDouble);
       sq_norm_.add_((d * d).sum(0));
     }
-    if (gram_.defined()) tiled_gram_(gram_, x);
+    if (gram_.defined()) tiled_gram_(gram_, x.to(gram_.scalar_type()));
   }
   tokens_ += rows.size(0);
 }
@@ -96,6 +112,7 @@ void InputStats::merge(const InputStats& other) {
   check(columns_ == other.columns_ && needs_ == other.needs_, "InputStats",
         "statistics merge when columns and needs agree. Got ", columns_, " and ", other.columns_,
         " columns.");
+  if (tokens_ == 0) move_to(other.device_);
   tokens_ += other.tokens_;
   sequences_ += other.sequences_;
   if (other.empty_) return;
@@ -104,9 +121,9 @@ void InputStats::merge(const InputStats& other) {
   if (other.exponent_ > exponent_) rescale(other.exponent_);
   largest_ = std::max(largest_, other.largest_);
   const double factor = std::ldexp(1.0, other.exponent_ - exponent_);
-  if (sum_.defined()) sum_.add_(other.sum_, factor);
-  if (sq_norm_.defined()) sq_norm_.add_(other.sq_norm_, factor * factor);
-  if (gram_.defined()) gram_.add_(other.gram_, factor * factor);
+  if (sum_.defined()) sum_.add_(other.sum_.to(device_), factor);
+  if (sq_norm_.defined()) sq_norm_.add_(other.sq_norm_.to(device_), factor * factor);
+  if (gram_.defined()) gram_.add_(other.gram_.to(device_), factor * factor);
 }
 
 double InputStats::scale() const {
@@ -130,7 +147,7 @@ torch::Tensor InputStats::sq_norm() const {
 torch::Tensor InputStats::gram() const {
   check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
   const double factor = accessor_factor();
-  auto gram = gram_ * (factor * factor);
+  auto gram = (gram_ * (factor * factor)).to(at::kFloat);
   mirror_upper_(gram);  // only the upper tiles are summed: half the work, and exactly symmetric
   return gram;
 }
@@ -142,9 +159,23 @@ torch::Tensor InputStats::hessian() const {
   return gram() * (2.0 / static_cast<double>(tokens_));
 }
 
+torch::Tensor InputStats::wide_hessian() const {
+  if (!gram_.defined() || tokens_ == 0 || gram_.scalar_type() == at::kFloat) {
+    return hessian().to(at::kDouble);
+  }
+  const double factor = accessor_factor();
+  auto gram = gram_ * (factor * factor);
+  mirror_upper_(gram);
+  return gram * (2.0 / static_cast<double>(tokens_));
+}
+
+torch::Tensor InputStats::dead() const {
+  check(sq_norm_.defined(), "InputStats", "dead() needs square norms; ask for Needs::sq_norm.");
+  return sq_norm_ == 0;
+}
+
 int64_t InputStats::dead_columns() const {
-  if (tokens_ == 0 || !sq_norm_.defined()) return 0;
-  return (sq_norm_ == 0).sum().item<int64_t>();
+  return tokens_ == 0 || !sq_norm_.defined() ? 0 : dead().sum().item<int64_t>();
 }
 
 }  // namespace cupel

@@ -73,10 +73,11 @@ void from_text(const std::string& path, const Tokenizer& tokenizer, const Window
     const int64_t start = random.randint(0, tokens - options.length - 1);
     calibration.samples.push_back(window(ids, start, options.length));
   }
-  calibration.rule = c10::str(
-      "random.seed(", options.seed, "); the whole file encoded at once, special tokens once: ",
-      tokens, " tokens; ", options.samples, " x start = randint(0, ",
-      tokens - options.length - 1, "), ", options.length, " tokens from there");
+  calibration.rule =
+      c10::str("random.seed(", options.seed,
+               "); the whole file encoded at once, special tokens once: ", tokens, " tokens; ",
+               options.samples, " x start = randint(0, ", tokens - options.length - 1, "), ",
+               options.length, " tokens from there");
 }
 
 /// The documents of a .jsonl file. Only those long enough for a window keep their ids.
@@ -139,11 +140,11 @@ void from_documents(const std::string& path, const Tokenizer& tokenizer,
     calibration.samples.push_back(window(*ids, random.randint(0, last), options.length));
   }
   calibration.documents_tried = tried;
-  calibration.rule = c10::str(
-      "random.seed(", options.seed, "); ", options.samples, " x (document = randint(0, ",
-      documents.size() - 1, ") until one encodes, special tokens once, to more than ",
-      options.length, " tokens L; start = randint(0, L - ", options.length + 1, "), ",
-      options.length, " tokens from there); ", tried, " draws");
+  calibration.rule =
+      c10::str("random.seed(", options.seed, "); ", options.samples, " x (document = randint(0, ",
+               documents.size() - 1, ") until one encodes, special tokens once, to more than ",
+               options.length, " tokens L; start = randint(0, L - ", options.length + 1, "), ",
+               options.length, " tokens from there); ", tried, " draws");
 }
 
 bool ends_with_any(const std::string& path, std::initializer_list<const char*> endings) {
@@ -209,8 +210,8 @@ void Calibration::validate(int64_t vocabulary) const {
 Calibration sample_windows(const std::string& path, const Tokenizer& tokenizer,
                            const WindowOptions& options) {
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
-  check(options.samples >= 1 && options.samples <= most, "sample_windows",
-        "samples must be 1 to ", most, ". Got ", options.samples, ".");
+  check(options.samples >= 1 && options.samples <= most, "sample_windows", "samples must be 1 to ",
+        most, ". Got ", options.samples, ".");
   check(options.length >= 1 && options.length <= most, "sample_windows", "length must be 1 to ",
         most, ". Got ", options.length, ".");
   check(options.seed >= 0, "sample_windows", "seed must not be negative. Got ", options.seed, ".");

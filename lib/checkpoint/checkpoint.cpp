@@ -54,27 +54,31 @@ std::vector<std::string> weight_files(const std::string& dir) {
     return std::string_view(name).ends_with(".safetensors");
   });
   if (shards) {
-    throw FormatError(dir, "", c10::str("the folder has .safetensors files but neither ", kSingle,
-                                        " nor the index that names them, ", kIndex, ". Found ",
-                                        list_names(found), "."));
+    throw FormatError(
+        dir, "",
+        c10::str("the folder has .safetensors files but neither ", kSingle,
+                 " nor the index that names them, ", kIndex, ". Found ", list_names(found), "."));
   }
-  throw FormatError(dir, "", c10::str("only safetensors weights are read, since other formats can ",
-                                      "run code or lose names. Found ", list_names(found),
-                                      ". To convert: load the model in transformers and ",
-                                      "save_pretrained(..., safe_serialization=True)."));
+  throw FormatError(dir, "",
+                    c10::str("only safetensors weights are read, since other formats can ",
+                             "run code or lose names. Found ", list_names(found),
+                             ". To convert: load the model in transformers and ",
+                             "save_pretrained(..., safe_serialization=True)."));
 }
 
 void check_folder(const std::string& dir) {
   std::error_code error;
   const auto status = fs::status(dir, error);
   if (status.type() == fs::file_type::not_found) {
-    throw FormatError(dir, "", "the folder does not exist; a local folder with config.json and "
-                               "model.safetensors is needed (nothing is downloaded).");
+    throw FormatError(dir, "",
+                      "the folder does not exist; a local folder with config.json and "
+                      "model.safetensors is needed (nothing is downloaded).");
   }
   if (error) throw FormatError(dir, "", "cannot be opened: " + error.message() + ".");
   if (!fs::is_directory(status)) {
-    throw FormatError(dir, "", "is not a folder; the folder that holds config.json and "
-                               "model.safetensors is needed.");
+    throw FormatError(dir, "",
+                      "is not a folder; the folder that holds config.json and "
+                      "model.safetensors is needed.");
   }
   if (!present(join(dir, kConfig))) throw FormatError(dir, "", "the folder has no config.json.");
 }
@@ -104,8 +108,10 @@ void check_index(const std::string& path, const ShardIndex& index,
       const auto [first, added] = held_by.emplace(tensor.name, i);
       const std::string in = " in " + shard_names[i];
       const auto entry = index.shard_of_tensor.find(tensor.name);
-      if (!added) twice.push_back(tensor.name + " in " + shard_names[first->second] + " and" + in);
-      else if (entry == index.shard_of_tensor.end()) extra.push_back(tensor.name + in);
+      if (!added)
+        twice.push_back(tensor.name + " in " + shard_names[first->second] + " and" + in);
+      else if (entry == index.shard_of_tensor.end())
+        extra.push_back(tensor.name + in);
       else if (entry->second != shard_names[i])
         elsewhere.push_back(tensor.name + in + " instead of " + entry->second);
     }
@@ -148,9 +154,9 @@ CheckpointReader::CheckpointReader(const std::string& dir) : dir_(dir) {
     for (const TensorInfo& tensor : shards_[i]->tensors()) shard_of_.emplace(tensor.name, i);
   }
   if (index.total_size && *index.total_size != bytes()) {
-    throw FormatError(index_path, "metadata.total_size",
-                      c10::str("must be the bytes of all tensors, ", bytes(), ". Got ",
-                               *index.total_size, "."));
+    throw FormatError(
+        index_path, "metadata.total_size",
+        c10::str("must be the bytes of all tensors, ", bytes(), ". Got ", *index.total_size, "."));
   }
 }
 

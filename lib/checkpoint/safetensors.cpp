@@ -63,12 +63,14 @@ uint64_t checked_nbytes(torch::IntArrayRef shape, torch::ScalarType dtype, const
     const bool negative = size < 0;
     if (negative || (size > 0 && bytes > limit / static_cast<uint64_t>(size))) {
       throw FormatError(file, "tensor " + quote_name(tensor),
-                        c10::str(negative ? "shape has a negative dimension" :
-                                            "the size of shape x dtype overflows 63 bits",
+                        c10::str(negative ? "shape has a negative dimension"
+                                          : "the size of shape x dtype overflows 63 bits",
                                  ". Got [", c10::Join(", ", shape), "]."));
     }
-    if (size == 0) empty = true;
-    else bytes *= static_cast<uint64_t>(size);
+    if (size == 0)
+      empty = true;
+    else
+      bytes *= static_cast<uint64_t>(size);
   }
   return empty ? 0 : bytes;
 }

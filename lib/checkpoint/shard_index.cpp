@@ -19,8 +19,7 @@ bool is_plain_shard_name(const std::string& name) {
   using namespace std::literals;
   constexpr std::string_view suffix = ".safetensors";
   return name.size() > suffix.size() && name.ends_with(suffix) &&
-         name.find_first_of("/\\\0"sv) == std::string::npos &&
-         name.find("..") == std::string::npos;
+         name.find_first_of("/\\\0"sv) == std::string::npos && name.find("..") == std::string::npos;
 }
 
 uint64_t parse_total_size(const Json& value, const std::string& path) {
@@ -58,7 +57,8 @@ ShardIndex read_shard_index(const std::string& path) {
     if (!is_plain_shard_name(file)) {
       throw FormatError(path, where,
                         "a shard must be a plain file name ending in .safetensors, without a path. "
-                        "Got \"" + printable(file, 120) + "\".");
+                        "Got \"" +
+                            printable(file, 120) + "\".");
     }
     index.shard_of_tensor.emplace(name, file);
   }

@@ -47,26 +47,29 @@ std::vector<int64_t> global_counts(const AllocationInput& input, double sparsity
   std::vector<int64_t> counts(input.layers.size(), 0);
   if (total == 0) return counts;
   std::vector<int64_t> high(1 << 16, 0), low(1 << 16, 0);
-  input.for_each(Needs::none, [&](const LayerShape&, const torch::Tensor& weight, const InputStats&) {
-    for_each_magnitude(weight, [&](uint32_t bits) { ++high[bits >> 16]; });
-  });
+  input.for_each(Needs::none,
+                 [&](const LayerShape&, const torch::Tensor& weight, const InputStats&) {
+                   for_each_magnitude(weight, [&](uint32_t bits) { ++high[bits >> 16]; });
+                 });
   int64_t rank = total - 1;
   const uint32_t top = find_bin(high, rank);
-  input.for_each(Needs::none, [&](const LayerShape&, const torch::Tensor& weight, const InputStats&) {
-    for_each_magnitude(weight, [&](uint32_t bits) {
-      if (bits >> 16 == top) ++low[bits & 0xffff];
-    });
-  });
+  input.for_each(Needs::none,
+                 [&](const LayerShape&, const torch::Tensor& weight, const InputStats&) {
+                   for_each_magnitude(weight, [&](uint32_t bits) {
+                     if (bits >> 16 == top) ++low[bits & 0xffff];
+                   });
+                 });
   const uint32_t threshold = top << 16 | find_bin(low, rank);
   std::vector<int64_t> ties(input.layers.size(), 0);
   std::size_t index = 0;
-  input.for_each(Needs::none, [&](const LayerShape&, const torch::Tensor& weight, const InputStats&) {
-    for_each_magnitude(weight, [&](uint32_t bits) {
-      counts[index] += bits < threshold;
-      ties[index] += bits == threshold;
-    });
-    ++index;
-  });
+  input.for_each(Needs::none,
+                 [&](const LayerShape&, const torch::Tensor& weight, const InputStats&) {
+                   for_each_magnitude(weight, [&](uint32_t bits) {
+                     counts[index] += bits < threshold;
+                     ties[index] += bits == threshold;
+                   });
+                   ++index;
+                 });
   int64_t left = rank + 1;  // of those equal to the threshold; the last layers give them
   for (std::size_t i = counts.size(); i-- > 0 && left > 0;) {
     const int64_t taken = std::min(left, ties[i]);
@@ -135,9 +138,8 @@ std::vector<int64_t> owl_counts(const AllocationInput& input, double sparsity,
 
 Allocation uniform(double sparsity) {
   check_sparsity("uniform", sparsity);
-  return per_layer(c10::str("uniform ", sparsity * 100, "%"), [=](const LayerShape& layer) {
-    return fraction_of(sparsity, layer.weights());
-  });
+  return per_layer(c10::str("uniform ", sparsity * 100, "%"),
+                   [=](const LayerShape& layer) { return fraction_of(sparsity, layer.weights()); });
 }
 
 Allocation global_magnitude(double sparsity) {
@@ -151,8 +153,9 @@ Allocation owl(double sparsity, OwlOptions options) {
   check(options.multiple > 0, "owl", "multiple is positive. Got ", options.multiple, ".");
   check(options.range >= 0 && options.range <= 1, "owl", "range lies in [0, 1]. Got ",
         options.range, ".");
-  return {c10::str("owl ", sparsity * 100, "% (M ", options.multiple, ", range ", options.range, ")"),
-          [=](const AllocationInput& input) { return owl_counts(input, sparsity, options); }, true};
+  return {
+      c10::str("owl ", sparsity * 100, "% (M ", options.multiple, ", range ", options.range, ")"),
+      [=](const AllocationInput& input) { return owl_counts(input, sparsity, options); }, true};
 }
 
 Allocation per_layer(const std::string& name, std::function<int64_t(const LayerShape&)> count) {

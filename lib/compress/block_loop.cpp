@@ -62,9 +62,12 @@ class Run {
 
   std::vector<LayerResult> compress_block(int64_t layer, Block& block) {
     switch (propagation_) {
-      case Propagation::staged: return staged(layer, block);
-      case Propagation::block: return whole(layer, block, true);
-      default: return whole(layer, block, false);
+      case Propagation::staged:
+        return staged(layer, block);
+      case Propagation::block:
+        return whole(layer, block, true);
+      default:
+        return whole(layer, block, false);
     }
   }
 
@@ -156,9 +159,8 @@ class Run {
       const auto linears = chosen(block, stage);
       if (!linears.empty()) {
         name_ = linears.front().name;
-        const auto stats = std::make_shared<InputStats>(
-            pass.collect(block, stage, needs_, linears.front().name,
-                         linears.front().linear->weight().size(1)));
+        const auto stats = std::make_shared<InputStats>(pass.collect(
+            block, stage, needs_, linears.front().name, linears.front().linear->weight().size(1)));
         for (const auto& linear : linears) tasks.emplace_back(linear, stats);
       }
       const bool needed = stage + 1 < block.stages() || (!compressed_on && !last);
@@ -171,10 +173,7 @@ class Run {
   }
 
   void report(const char* stage) const {
-    progress_.report({.stage = stage,
-                      .name = name_,
-                      .done = done_,
-                      .total = plan_.size()});
+    progress_.report({.stage = stage, .name = name_, .done = done_, .total = plan_.size()});
   }
 
   const CompressOptions& options_;
@@ -195,11 +194,11 @@ void drop_tensors(LayerResult& result) {
 
 }  // namespace
 
-CompressionResult compress_blocks(
-    const Model& model, const Calibration& calibration, const Compressor& compressor,
-    const CompressOptions& options, const std::function<std::shared_ptr<Block>(int64_t)>& next,
-    const std::function<void(int64_t, const std::shared_ptr<Block>&,
-                             std::vector<LayerResult>&)>& done) {
+CompressionResult compress_blocks(const Model& model, const Calibration& calibration,
+                                  const Compressor& compressor, const CompressOptions& options,
+                                  const std::function<std::shared_ptr<Block>(int64_t)>& next,
+                                  const std::function<void(int64_t, const std::shared_ptr<Block>&,
+                                                           std::vector<LayerResult>&)>& done) {
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
   Run run(model, calibration, compressor, options, model.linear_names());

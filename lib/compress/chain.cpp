@@ -43,7 +43,8 @@ LayerResult Chain::compress(const LayerTask& task) const {
     result = step->compress(next);
     const auto told = [&](const std::string& text) { return step->name() + ": " + text; };
     check(result.weight.defined() && result.weight.sizes() == task.weight.sizes(), "Chain",
-          "a step returns a weight of the same shape, ", step->name(), " did not in ", task.name, ".");
+          "a step returns a weight of the same shape, ", step->name(), " did not in ", task.name,
+          ".");
     if (next.mask.defined()) {
       const auto pruned = result.weight.masked_select(next.mask.logical_not());
       check(!pruned.any().item<bool>(), "Chain", "what is pruned stays zero, ", step->name(),
@@ -54,7 +55,8 @@ LayerResult Chain::compress(const LayerTask& task) const {
     for (const auto& note : result.notes) notes.push_back(told(note));
     if (result.sweep_loss && steps_.size() > 1) {
       notes.push_back(told(c10::str("sweep loss ", *result.sweep_loss)));
-      result.sweep_loss.reset();  // it is against this step's own input, the result against the first
+      result.sweep_loss
+          .reset();  // it is against this step's own input, the result against the first
     }
     seconds += result.seconds;
     next.weight = result.weight;

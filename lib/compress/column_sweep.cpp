@@ -170,8 +170,8 @@ SweepResult column_sweep(const ColumnSweep& sweep) {
   const char* here = "column_sweep";
   const auto& weight = sweep.weight;
   check(weight.defined() && weight.dim() == 2 && weight.scalar_type() == at::kFloat, here,
-        "a weight is float32 [out, in]. Got ", weight.defined() ? weight.sizes() : at::IntArrayRef(),
-        ".");
+        "a weight is float32 [out, in]. Got ",
+        weight.defined() ? weight.sizes() : at::IntArrayRef(), ".");
   const int64_t columns = weight.size(1);
   check(sweep.factor.defined() && sweep.factor.dim() == 2 && sweep.factor.size(0) == columns &&
             sweep.factor.size(1) == columns,

@@ -36,8 +36,7 @@ CompressionResult compress_checkpoint(const std::string& input_dir, const Calibr
       if (!options.keep_tensors) result.mask = torch::Tensor();
     }
   };
-  CompressionResult result =
-      compress_blocks(*model, calibration, compressor, options, next, done);
+  CompressionResult result = compress_blocks(*model, calibration, compressor, options, next, done);
   writer.finish(append_record(model->record(), result));
   return result;
 }

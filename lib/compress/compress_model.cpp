@@ -26,7 +26,8 @@ class Undo {
       return;
     }
     for (int64_t stage = 0; stage < block->stages(); ++stage) {
-      for (const auto& [name, linear] : block->linears(stage)) linears_.emplace_back(linear, *linear);
+      for (const auto& [name, linear] : block->linears(stage))
+        linears_.emplace_back(linear, *linear);
     }
   }
 

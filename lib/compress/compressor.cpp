@@ -14,7 +14,8 @@ namespace cupel {
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
                                  const LayerOptions& options) const {
-  return compress(LayerTask{options.name, weight, stats, options.mask, nullptr, options.prune_count});
+  return compress(
+      LayerTask{options.name, weight, stats, options.mask, nullptr, options.prune_count});
 }
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const LayerOptions& options) const {
@@ -55,8 +56,8 @@ void check_task(const char* function, const LayerTask& task, Needs needs) {
     const auto bad = finite.logical_not().nonzero();
     throw NumericalError(c10::str("[", function, "] weights must be finite. Got ", bad.size(0),
                                   " that are not in ", task.name, ", the first at row ",
-                                  bad[0][0].item<int64_t>(), ", column ",
-                                  bad[0][1].item<int64_t>(), "; the checkpoint is damaged."));
+                                  bad[0][0].item<int64_t>(), ", column ", bad[0][1].item<int64_t>(),
+                                  "; the checkpoint is damaged."));
   }
 }
 
@@ -74,6 +75,16 @@ double output_energy(const torch::Tensor& weight, const torch::Tensor& gram) {
 
 void finish_result(const LayerTask& task, LayerResult& result) {
   const auto before = task.weight.to(at::kFloat), after = result.weight.to(at::kFloat);
+  const auto finite = at::isfinite(result.weight);
+  if (!finite.all().item<bool>()) {
+    const auto bad = finite.logical_not().nonzero()[0];
+    throw NumericalError(c10::str(
+        "[finish_result] compressed weights must be finite. Got ",
+        after[bad[0]][bad[1]].item<float>(), " in ", task.name, " at row ", bad[0].item<int64_t>(),
+        ", column ", bad[1].item<int64_t>(), ", where the weight was ",
+        before[bad[0]][bad[1]].item<float>(), "; ", result.weight.scalar_type(),
+        " has no room for it. Load the model with dtype=\"float32\", or use more bits."));
+  }
   result.name = task.name;
   result.rows = task.weight.size(0);
   result.columns = task.weight.size(1);

@@ -25,9 +25,10 @@ void visit_layers(const Model& model, const Calibration& calibration,
       }
       if (!linears.empty()) {
         const int64_t columns = linears.front().linear->weight().size(1);
-        const InputStats stats = needs == Needs::none
-                                     ? InputStats(columns, needs)
-                                     : stream.collect(*block, stage, needs, linears.front().name, columns);
+        const InputStats stats =
+            needs == Needs::none
+                ? InputStats(columns, needs)
+                : stream.collect(*block, stage, needs, linears.front().name, columns);
         for (const auto& [name, linear] : linears) {
           const auto& weight = linear->weight();
           visit({name, index, weight.size(0), weight.size(1)}, weight, stats);

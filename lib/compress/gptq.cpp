@@ -51,8 +51,9 @@ LayerResult Gptq::compress(const LayerTask& task) const {
   check_task("Gptq", task, empty && may_fall_back ? Needs::none : Needs::gram);
   const SweepSetup setup(task, options_.damping, options_.rules, options_.order == "activation");
   if (setup.must_fall_back("Gptq", may_fall_back)) {
-    LayerResult result = Rtn(grid_, {.rules = options_.rules}).compress(task);
-    result.notes.push_back(setup.obstacle() + ": rounded to nearest instead");
+    const Grid plain = without_inputs(grid_);
+    LayerResult result = Rtn(plain, {.rules = options_.rules}).compress(task);
+    result.notes.push_back(setup.obstacle() + ": rounded to nearest (" + plain.clip + ") instead");
     return result;
   }
   const bool published = options_.rules == Rules::published;

@@ -53,7 +53,8 @@ GridValues fit_grid(const GridRequest& request, const std::string& name) {
   if (dtype != at::kFloat) {
     // A step below the smallest number of a 16-bit dtype must not become a division by zero.
     const double smallest = dtype == at::kHalf ? 0x1p-24 : 0x1p-133;
-    stored = at::where(at::logical_and(stored == 0, exact > 0), at::full_like(stored, smallest), stored);
+    stored =
+        at::where(at::logical_and(stored == 0, exact > 0), at::full_like(stored, smallest), stored);
   }
   values.scales = stored.to(at::kFloat);
   const double top = static_cast<double>((1 << request.grid.bits) - 1);
@@ -85,8 +86,8 @@ Quantized quantize(const torch::Tensor& weight, const Grid& grid, Rules rules,
   out.codes = at::empty({rows, columns}, weight.options().dtype(at::kByte));
   out.scales = at::empty({rows, groups}, weight.options().dtype(at::kFloat));
   out.zeros = at::empty({rows, groups}, weight.options().dtype(at::kInt));
-  out.group_index = at::floor_divide(at::arange(columns, weight.options().dtype(at::kLong)), width)
-                        .to(at::kInt);
+  out.group_index =
+      at::floor_divide(at::arange(columns, weight.options().dtype(at::kLong)), width).to(at::kInt);
   if (rows == 0) return out;
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t begin = group * width, end = std::min(columns, begin + width);

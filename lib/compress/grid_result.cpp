@@ -19,6 +19,12 @@ void count_packed(const Grid& grid, LayerResult& result) {
       packed_bytes(result.weight, result.mask, result.quantized(), scale_bytes, grid.symmetric));
 }
 
+Grid without_inputs(const Grid& grid) {
+  Grid plain = grid;
+  if (plain.clip == "hessian") plain.clip = "min_max";
+  return plain;
+}
+
 std::string grid_json(const Grid& grid) {
   return dump_json({{"bits", grid.bits},
                     {"group", grid.group},

@@ -13,6 +13,9 @@ void set_quantized(const LayerTask& task, const Quantized& quantized, LayerResul
 /// where the grid has them. After finish_result().
 void count_packed(const Grid& grid, LayerResult& result);
 
+/// The grid for where nothing is known of the inputs: "hessian" clips become "min_max".
+Grid without_inputs(const Grid& grid);
+
 /// The fields of a grid, for options_json().
 std::string grid_json(const Grid& grid);
 

@@ -21,6 +21,8 @@ namespace {
 constexpr int64_t kTile = 128;
 // Below this share of its own diagonal a pivot has lost four of float32's seven digits.
 constexpr double kSmallestPivot = 1e-4;
+// What is left of a pivot after sums in float32 is not worth having below this.
+constexpr double kFloatNoise = 1e-8;
 
 template <typename Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -80,7 +82,7 @@ torch::Tensor upper_factor(const torch::Tensor& matrix) {
   auto upper = matrix.triu();
   if (!at::isfinite(upper).all().item<bool>()) return {};
   if (!matrix.is_cpu()) {
-    const auto [lower, info] = at::linalg_cholesky_ex(upper.t().flip({0, 1}).t(), /*upper=*/false);
+    const auto [lower, info] = at::linalg_cholesky_ex(upper.flip({0, 1}), /*upper=*/false);
     if (info.item<int>() != 0) return {};
     return lower.flip({0, 1}).contiguous();
   }
@@ -120,12 +122,18 @@ torch::Tensor upper_inverse(const torch::Tensor& upper) {
 Hessian make_hessian(const InputStats& stats, Rules rules, const torch::Device& device) {
   Hessian hessian;
   const bool published = rules == Rules::published;
-  const auto count = static_cast<double>(published ? std::max<int64_t>(1, stats.sequences())
-                                                   : stats.tokens());
+  const auto count =
+      static_cast<double>(published ? std::max<int64_t>(1, stats.sequences()) : stats.tokens());
   hessian.matrix = (stats.gram() * (2.0 / count)).to(device);
+  hessian.wide = (stats.wide_hessian() * (static_cast<double>(stats.tokens()) / count)).to(device);
+  if (!stats.has_wide_sums()) hessian.noise = kFloatNoise;
   auto diagonal = hessian.matrix.diagonal();
-  hessian.dead = diagonal == 0;
-  if (published) diagonal.masked_fill_(hessian.dead, 1.0);
+  // Beside a huge input a small one's square may vanish from the float32 matrix; it is not dead.
+  hessian.dead = published ? diagonal == 0 : stats.dead().to(device);
+  if (published) {
+    diagonal.masked_fill_(hessian.dead, 1.0);
+    hessian.wide.diagonal().masked_fill_(hessian.dead, 1.0);
+  }
   hessian.mean = diagonal.mean(0, false, at::kDouble).item<double>();
   hessian.unit = stats.scale() * stats.scale();
   return hessian;
@@ -134,7 +142,7 @@ Hessian make_hessian(const InputStats& stats, Rules rules, const torch::Device& 
 HessianFactor factor_hessian(const Hessian& hessian, double damping) {
   HessianFactor made;
   const auto damped = [&](torch::Dtype dtype, double share) {
-    auto matrix = hessian.matrix.to(dtype, false, /*copy=*/true);
+    auto matrix = (dtype == at::kDouble ? hessian.wide : hessian.matrix).clone();
     auto diagonal = matrix.diagonal();
     diagonal.add_(share * hessian.mean);
     // A dead column without damping: any positive number, it is tied to no other column. One so
@@ -146,7 +154,8 @@ HessianFactor factor_hessian(const Hessian& hessian, double damping) {
     const char* precision = dtype == at::kFloat ? "float32" : "float64";
     const auto matrix = damped(dtype, share);
     auto upper = upper_factor(matrix);
-    if (upper.defined() && dtype == at::kFloat && smallest_pivot(upper, matrix) < kSmallestPivot) {
+    const double least = dtype == at::kFloat ? kSmallestPivot : hessian.noise;
+    if (upper.defined() && smallest_pivot(upper, matrix) < least) {
       made.rungs.push_back(attempt(share, precision, "pivots too small for the precision"));
       return false;
     }
@@ -171,8 +180,9 @@ HessianFactor factor_hessian(const Hessian& hessian, double damping) {
   diagonal.copy_(diagonal.clamp_min(floor));
   made.upper = upper_factor(matrix);
   made.damping = std::max(damping, 1.0);
-  made.rungs.push_back(c10::str("diagonal at least ", floor, " in float64: ",
-                                made.upper.defined() ? "positive definite" : "not positive definite"));
+  made.rungs.push_back(c10::str(
+      "diagonal at least ", floor,
+      " in float64: ", made.upper.defined() ? "positive definite" : "not positive definite"));
   return made;
 }
 

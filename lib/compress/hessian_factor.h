@@ -21,6 +21,8 @@ torch::Tensor upper_inverse(const torch::Tensor& upper);
 /// H of a layer's inputs, before damping.
 struct Hessian {
   torch::Tensor matrix;  ///< [in, in] float32; the diagonal of a dead column is 0 (published: 1)
+  torch::Tensor wide;    ///< the same in float64, from wider sums where there are any
+  double noise = 1e-13;  ///< share of its own diagonal below which a pivot of `wide` is rounding
   torch::Tensor dead;    ///< [in] bool, inputs that were zero in every token
   double mean = 0;       ///< of the diagonal, dead columns included
   double unit = 1;       ///< the true H is matrix * unit
@@ -36,7 +38,7 @@ struct HessianFactor {
   std::vector<std::string> rungs;  ///< every attempt, when the first one failed
 };
 
-/// Tries float32, then float64, then damping from max(damping, 1e-4) to 1 in steps of ten, then a
+/// A pivot that is lost in rounding counts as not positive. Tries float32, then float64, then damping from max(damping, 1e-4) to 1 in steps of ten, then a
 /// floor under the diagonal. `upper` is undefined when all of that fails; rungs say what was tried.
 HessianFactor factor_hessian(const Hessian& hessian, double damping);
 

@@ -28,7 +28,7 @@ class MethodPlan {
   int64_t size() const { return static_cast<int64_t>(methods_.size()); }
   Needs needs() const;  ///< of all methods together
 
-  std::vector<LayerPlan> layers() const;       ///< in model order
+  std::vector<LayerPlan> layers() const;        ///< in model order
   std::vector<std::string> left_alone() const;  ///< the other names
 
  private:

@@ -112,8 +112,8 @@ Pattern parse_pattern(const std::string& text) {
     int64_t n = -1, m = -1;
     const auto first = std::from_chars(text.data(), text.data() + colon, n);
     const auto second = std::from_chars(text.data() + colon + 1, end, m);
-    check(first.ec == std::errc() && first.ptr == text.data() + colon &&
-              second.ec == std::errc() && second.ptr == end,
+    check(first.ec == std::errc() && first.ptr == text.data() + colon && second.ec == std::errc() &&
+              second.ptr == end,
           "parse_pattern", "a pattern is n:m, such as 2:4. Got '", text, "'.");
     return n_of_m(n, m);
   }
@@ -201,7 +201,8 @@ torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Sco
   }
   const int64_t size = rows * columns;
   if (!published || pattern.count >= 0) {
-    const auto count = pattern.count < 0 ? static_cast<int64_t>(pattern.sparsity * size) : pattern.count;
+    const auto count =
+        pattern.count < 0 ? static_cast<int64_t>(pattern.sparsity * size) : pattern.count;
     return keep_all_but(scores.reshape({1, size}), {count}, false, name).view({rows, columns});
   }
   const auto values = comparable(scores, name);

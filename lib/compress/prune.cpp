@@ -36,7 +36,11 @@ LayerResult Prune::compress(const LayerTask& task) const {
   const auto start = std::chrono::steady_clock::now();
   const at::NoGradGuard no_grad;
   check_task("Prune", task, criterion_.needs);
-  auto scores = criterion_.score(task.weight.detach().to(at::kFloat), task.stats);
+  // Inputs that are all zero tell weights apart by magnitude alone.
+  const bool all_dead =
+      criterion_.needs != Needs::none && task.stats.dead_columns() == task.stats.columns();
+  const auto weight = task.weight.detach().to(at::kFloat);
+  auto scores = all_dead ? weight.abs() : criterion_.score(weight, task.stats);
   check(scores.defined() && scores.sizes() == task.weight.sizes(), "Prune", "criterion '",
         criterion_.name, "' must score every weight. Got ",
         scores.defined() ? scores.sizes() : at::IntArrayRef(), " for ", task.weight.sizes(), " in ",
@@ -51,6 +55,9 @@ LayerResult Prune::compress(const LayerTask& task) const {
   if (task.mask.defined()) result.mask = at::logical_and(result.mask, task.mask);
   result.weight = at::where(result.mask, task.weight, at::zeros_like(task.weight));
   finish_result(task, result);
+  if (all_dead) {
+    result.notes.push_back("every input was zero in calibration: pruned by magnitude instead");
+  }
   if (!pattern_.is_n_of_m()) {
     const Scope scope = pattern_.scope == Scope::automatic ? criterion_.scope : pattern_.scope;
     result.notes.push_back("compared by " + to_string(scope));

@@ -79,7 +79,8 @@ LayerResult SparseGpt::fall_back(const LayerTask& task, const Pattern& pattern,
   const std::string criterion = options_.on_failure == "error" ? "magnitude" : options_.on_failure;
   LayerResult result = Prune(criterion, pattern).compress(task);
   if (options_.grid) {
-    result = Rtn(*options_.grid).compress({task.name, result.weight, task.stats, result.mask});
+    result = Rtn(without_inputs(*options_.grid))
+                 .compress({task.name, result.weight, task.stats, result.mask});
     finish_result(task, result);  // against the weight before both
     count_packed(*options_.grid, result);
   }

@@ -55,7 +55,8 @@ torch::Tensor choose_block(const torch::Tensor& scores, const SweepColumns& at, 
     // Squared, as published: there the squares decide ties.
     return keep_mask(scores.square(), {.sparsity = pattern.sparsity}, Scope::matrix, rules, name);
   }
-  return keep_mask(scores, {.count = in_block(pattern.count, rows)}, Scope::matrix, Rules::exact, name);
+  return keep_mask(scores, {.count = in_block(pattern.count, rows)}, Scope::matrix, Rules::exact,
+                   name);
 }
 
 std::string select_beforehand(const Pattern& pattern, const SparseGptOptions& options,
@@ -93,10 +94,12 @@ std::string select_weights(const Pattern& pattern, const SparseGptOptions& optio
     sweep.lower_first = options.rules == Rules::published;
     return "";
   }
-  sweep.select = [&pattern, &options, &task, importance = sweep.importance](const SweepColumns& at) {
+  sweep.select = [&pattern, &options, &task,
+                  importance = sweep.importance](const SweepColumns& at) {
     const auto scores = at.weight.abs() * importance.slice(0, at.begin, at.end);
     const auto keep = task.mask.defined() ? task.mask.slice(1, at.begin, at.end) : task.mask;
-    return choose_block(spend(scores, keep), at, importance.size(0), pattern, options.rules, task.name);
+    return choose_block(spend(scores, keep), at, importance.size(0), pattern, options.rules,
+                        task.name);
   };
   return pattern.scope == Scope::row ? "compared by row and block" : "compared by block";
 }

@@ -8,15 +8,15 @@ namespace cupel {
 
 /// One block of columns of a sweep: what goes in, and what comes out of it in place.
 struct BlockTask {
-  torch::Tensor weight;      ///< [out, columns] float32, compensated; used up
-  torch::Tensor inverse;     ///< U = R^-1 of the block, [columns, columns] float32
-  torch::Tensor diagonal;    ///< R_ii, float32 [columns]
-  torch::Tensor mask;        ///< [out, columns] bool, in: what may be kept, out: what was
-  bool masked = false;       ///< whether anything may be pruned
-  int64_t n = 0, m = 0;      ///< n kept of every m columns; 0 = none
+  torch::Tensor weight;    ///< [out, columns] float32, compensated; used up
+  torch::Tensor inverse;   ///< U = R^-1 of the block, [columns, columns] float32
+  torch::Tensor diagonal;  ///< R_ii, float32 [columns]
+  torch::Tensor mask;      ///< [out, columns] bool, in: what may be kept, out: what was
+  bool masked = false;     ///< whether anything may be pruned
+  int64_t n = 0, m = 0;    ///< n kept of every m columns; 0 = none
   bool lower_first = false;
-  torch::Tensor importance;  ///< float32 [columns], with n:m
-  int64_t bits = 0;          ///< 0 = no grid
+  torch::Tensor importance;     ///< float32 [columns], with n:m
+  int64_t bits = 0;             ///< 0 = no grid
   torch::Tensor scales, zeros;  ///< float32 [out, groups]
   torch::Tensor group_index;    ///< int32 [columns]
   torch::Tensor result;         ///< out: float32 [out, columns]

@@ -13,13 +13,13 @@ namespace {
 void choose(const BlockTask& task, int64_t first) {
   const int64_t m = task.m;
   auto mask = task.mask.slice(1, first, first + m);
-  auto scores = task.weight.slice(1, first, first + m).abs() * task.importance.slice(0, first, first + m);
+  auto scores =
+      task.weight.slice(1, first, first + m).abs() * task.importance.slice(0, first, first + m);
   scores = at::where(mask, scores, at::full_like(scores, -1.0));
   // A stable sort keeps the order of equal scores; seen from behind, the higher column comes first.
-  const auto order =
-      task.lower_first
-          ? at::argsort(scores, /*stable=*/true, 1)
-          : at::rsub(at::argsort(scores.flip({1}), /*stable=*/true, 1), m - 1);
+  const auto order = task.lower_first
+                         ? at::argsort(scores, /*stable=*/true, 1)
+                         : at::rsub(at::argsort(scores.flip({1}), /*stable=*/true, 1), m - 1);
   mask.scatter_(1, order.slice(1, 0, m - task.n), false);
 }
 

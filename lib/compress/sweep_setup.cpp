@@ -48,6 +48,7 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
   if (by_activation) {
     order_ = at::argsort(hessian_.matrix.diagonal(), /*stable=*/true, 0, /*descending=*/true);
     ordered.matrix = hessian_.matrix.index_select(0, order_).index_select(1, order_);
+    ordered.wide = hessian_.wide.index_select(0, order_).index_select(1, order_);
   }
   factor_ = factor_hessian(ordered, damping);
   if (!factor_.upper.defined()) {
@@ -100,7 +101,7 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
       part = in_order(weight);
       factor = factor_.upper;
     } else {
-      const auto block = hessian_.matrix.slice(0, begin, end).slice(1, begin, end).to(at::kDouble);
+      const auto block = hessian_.wide.slice(0, begin, end).slice(1, begin, end);
       const double added = std::max(factor_.damping, 1e-9) * hessian_.mean;
       factor = upper_factor(block + at::eye(end - begin, block.options()) * added);
     }
@@ -110,7 +111,8 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
   }
   made.scales = at::stack(scales, 1);
   made.zeros = at::stack(zeros, 1);
-  made.group_index = at::floor_divide(in_order(at::arange(columns, weight.options().dtype(at::kLong))), width);
+  made.group_index =
+      at::floor_divide(in_order(at::arange(columns, weight.options().dtype(at::kLong))), width);
   return made;
 }
 

@@ -26,7 +26,7 @@ class SweepSetup {
   /// float32 [out, in] / unit(), in the order of the matrix; unit() is 1 for ordinary weights.
   const torch::Tensor& weight() const { return weight_; }
   double unit() const { return unit_; }
-  const torch::Tensor& dead() const { return hessian_.dead; }  ///< [in] bool
+  const torch::Tensor& dead() const { return hessian_.dead; }    ///< [in] bool
   const torch::Tensor& factor() const { return factor_.upper; }  ///< R, in sweep order
   const torch::Tensor& order() const { return order_; }  ///< [in] int64; undefined = as they are
   /// Columns of a tensor [out, in], or entries [in], put in sweep order.

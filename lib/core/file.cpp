@@ -94,7 +94,7 @@ InputFile::InputFile(const std::string& path) : path_(path) {
   descriptor_ = uninterrupted(
       [&] { return ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY); });
   if (descriptor_ == -1) throw FormatError(path, "", "cannot be opened: " + reason(errno) + ".");
-  struct stat status {};
+  struct stat status{};
   const int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
   if (error == 0 && S_ISREG(status.st_mode)) {
     size_ = static_cast<uint64_t>(status.st_size);
@@ -130,7 +130,7 @@ void InputFile::read(uint64_t offset, void* to, uint64_t bytes) const {
                        c10::str("truncated: ", bytes, " bytes are needed here, and the file is ",
                                 size, " bytes long."));
   };
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor_, &status) != 0)
     throw FormatError(path_, "", "cannot be read: " + reason(errno) + ".");
   const auto now = std::min(size_, static_cast<uint64_t>(status.st_size));
@@ -150,8 +150,9 @@ void InputFile::read(uint64_t offset, void* to, uint64_t bytes) const {
 std::string read_file(const std::string& path, uint64_t limit) {
   const InputFile file(path);
   if (file.size() > limit) {
-    throw FormatError(path, "", c10::str("too large: ", file.size(), " bytes, where at most ",
-                                         limit, " are read."));
+    throw FormatError(
+        path, "",
+        c10::str("too large: ", file.size(), " bytes, where at most ", limit, " are read."));
   }
   std::string text(file.size(), '\0');
   file.read(0, text.data(), text.size());
@@ -169,9 +170,8 @@ AtomicFile::AtomicFile(const std::string& path) : path_(path) {
   static uint64_t counter = 0;
   do {  // an existing name is another writer's, or one that could not be removed
     temporary_ = c10::str(folder, "/", prefix, ::getpid(), "-", counter++);
-    descriptor_ = uninterrupted([&] {
-      return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    });
+    descriptor_ = uninterrupted(
+        [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
   } while (descriptor_ == -1 && errno == EEXIST);
   if (descriptor_ == -1) fail(path, "cannot be written", errno);
   ::flock(descriptor_, LOCK_EX | LOCK_NB);  // tells remove_if_abandoned that we live

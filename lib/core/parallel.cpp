@@ -6,8 +6,8 @@
 
 namespace cupel {
 
-void parallel_for(int64_t size, int64_t grain,
-                  const std::function<void(int64_t, int64_t)>& body, Team team) {
+void parallel_for(int64_t size, int64_t grain, const std::function<void(int64_t, int64_t)>& body,
+                  Team team) {
   if (size <= 0) return;
   const int64_t step = std::max<int64_t>(grain, 1);
   const int64_t chunks = (size + step - 1) / step;

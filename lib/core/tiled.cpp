@@ -4,6 +4,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -14,7 +15,15 @@ namespace cupel {
 namespace {
 
 // Large enough for a BLAS to work at its full rate, small enough to deal out evenly.
-constexpr int64_t kRows = 256, kColumns = 256;
+constexpr int64_t kTile = 256;
+
+// The width of tiles that share `size` evenly: a last tile of a few rows would be computed by another
+// kernel of the BLAS, and a row's bytes would depend on where it stands.
+int64_t even_tile(int64_t size) {
+  const int64_t tiles = std::max<int64_t>(1, (size + kTile - 1) / kTile);
+  const int64_t width = (size + tiles - 1) / tiles;
+  return std::max<int64_t>(1, (width + 15) / 16 * 16);
+}
 
 // Runs body(tile) for each tile. Worker threads are not in the caller's inference mode, so the
 // products go below the dispatch keys that would ask.
@@ -38,13 +47,14 @@ void tiled_addmm_(const torch::Tensor& out, const torch::Tensor& a, const torch:
     return;
   }
   const int64_t rows = out.size(0), columns = out.size(1);
-  const int64_t across = (columns + kColumns - 1) / kColumns;
-  const int64_t tiles = (rows + kRows - 1) / kRows * across;
+  const int64_t high = even_tile(rows), wide = even_tile(columns);
+  const int64_t across = (columns + wide - 1) / wide;
+  const int64_t tiles = (rows + high - 1) / high * across;
   for_each_tile(tiles, [&](int64_t tile) {
-    const int64_t row = tile / across * kRows, column = tile % across * kColumns;
-    out.slice(0, row, row + kRows)
-        .slice(1, column, column + kColumns)
-        .addmm_(a.slice(0, row, row + kRows), b.slice(1, column, column + kColumns), 1.0, alpha);
+    const int64_t row = tile / across * high, column = tile % across * wide;
+    out.slice(0, row, row + high)
+        .slice(1, column, column + wide)
+        .addmm_(a.slice(0, row, row + high), b.slice(1, column, column + wide), 1.0, alpha);
   });
 }
 
@@ -59,16 +69,16 @@ void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x) {
     gram.addmm_(x.t(), x);
     return;
   }
-  const int64_t n = gram.size(0);
+  const int64_t n = gram.size(0), width = even_tile(n);
   std::vector<std::pair<int64_t, int64_t>> tiles;
-  for (int64_t row = 0; row < n; row += kRows) {
-    for (int64_t column = row; column < n; column += kRows) tiles.emplace_back(row, column);
+  for (int64_t row = 0; row < n; row += width) {
+    for (int64_t column = row; column < n; column += width) tiles.emplace_back(row, column);
   }
   for_each_tile(static_cast<int64_t>(tiles.size()), [&](int64_t tile) {
     const auto [row, column] = tiles[tile];
-    gram.slice(0, row, row + kRows)
-        .slice(1, column, column + kRows)
-        .addmm_(x.slice(1, row, row + kRows).t(), x.slice(1, column, column + kRows));
+    gram.slice(0, row, row + width)
+        .slice(1, column, column + width)
+        .addmm_(x.slice(1, row, row + width).t(), x.slice(1, column, column + width));
   });
 }
 

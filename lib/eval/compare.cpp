@@ -23,8 +23,12 @@ PairedPerplexity pair(const std::string& task, const Perplexity& dense,
   check_same(task, "text", dense.file_sha256, compressed.file_sha256);
   check_same(task, "tokenizer", dense.tokenizer, compressed.tokenizer);
   check_same(task, "windows", dense.window_losses.size(), compressed.window_losses.size());
-  PairedPerplexity pair{task, dense.value, compressed.value, compressed.value / dense.value,
-                        compressed.loss - dense.loss, std::numeric_limits<double>::quiet_NaN()};
+  PairedPerplexity pair{task,
+                        dense.value,
+                        compressed.value,
+                        compressed.value / dense.value,
+                        compressed.loss - dense.loss,
+                        std::numeric_limits<double>::quiet_NaN()};
   const auto n = static_cast<double>(dense.window_losses.size());
   double squares = 0;
   for (std::size_t i = 0; i < dense.window_losses.size(); ++i) {

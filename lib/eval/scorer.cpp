@@ -41,8 +41,10 @@ LogLikelihood ModelScorer::score(const std::vector<int64_t>& tokens, int64_t fir
   check(size - 1 <= info_.max_length, "ModelScorer", "a request must fit the model's ",
         info_.max_length, " positions. Got ", size, " tokens for '", printable(what, 60), "'.");
   const TokenScores scores = score_tokens(model_, {tokens}, first);
-  return {scores.log_probability.sum().item<double>(), scores.is_top.all().item<bool>(),
-          size - first, {}};
+  return {scores.log_probability.sum().item<double>(),
+          scores.is_top.all().item<bool>(),
+          size - first,
+          {}};
 }
 
 std::vector<LogLikelihood> ModelScorer::log_likelihood(

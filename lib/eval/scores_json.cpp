@@ -9,14 +9,14 @@ namespace cupel {
 namespace {
 
 Json info_json(const TokenModelInfo& info) {
-  return {{"vocabulary", info.vocabulary}, {"max_length", info.max_length},
-          {"device", info.device},         {"dtype", info.dtype},
+  return {{"vocabulary", info.vocabulary},   {"max_length", info.max_length},
+          {"device", info.device},           {"dtype", info.dtype},
           {"fingerprint", info.fingerprint}, {"has_states", info.has_states}};
 }
 
 TokenModelInfo info_from(const Json& json) {
-  return {json.at("vocabulary").get<int64_t>(),     json.at("max_length").get<int64_t>(),
-          json.at("device").get<std::string>(),     json.at("dtype").get<std::string>(),
+  return {json.at("vocabulary").get<int64_t>(),      json.at("max_length").get<int64_t>(),
+          json.at("device").get<std::string>(),      json.at("dtype").get<std::string>(),
           json.at("fingerprint").get<std::string>(), json.at("has_states").get<bool>()};
 }
 

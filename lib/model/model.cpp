@@ -56,8 +56,8 @@ void Block::forward(BlockState& state) const {
   for (int64_t stage = 0; stage < stages(); ++stage) apply(stage, input(stage, state), state);
 }
 
-Model::Model(ModelConfig config, Architecture architecture, WeightSource source,
-             torch::Dtype dtype, torch::Device device, bool lazy)
+Model::Model(ModelConfig config, Architecture architecture, WeightSource source, torch::Dtype dtype,
+             torch::Device device, bool lazy)
     : config_(std::move(config)),
       architecture_(std::move(architecture)),
       weights_(std::move(source)),

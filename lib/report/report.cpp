@@ -127,7 +127,8 @@ int64_t weight_bytes_on_disk(const std::string& dir) {
   int64_t total = 0;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
-    if (entry.path().extension() == ".safetensors") total += static_cast<int64_t>(entry.file_size());
+    if (entry.path().extension() == ".safetensors")
+      total += static_cast<int64_t>(entry.file_size());
   }
   check(!error, "weight_bytes_on_disk", "the folder must be readable. Got ", dir, ".");
   return total;

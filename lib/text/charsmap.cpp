@@ -13,7 +13,7 @@ namespace cupel {
 namespace {
 
 constexpr std::size_t kMaxCharsmap = std::size_t{16} << 20;
-constexpr int kMaxMatches = 32;            // libsentencepiece's array on the stack
+constexpr int kMaxMatches = 32;  // libsentencepiece's array on the stack
 constexpr std::size_t kMaxReplacement = 4096;
 
 struct Units {

@@ -49,10 +49,18 @@ bool ProtobufMessage::next(ProtobufField& field) {
     return value;
   };
   switch (field.wire) {
-    case ProtobufField::varint: field.value = read_varint(); break;
-    case ProtobufField::fixed64: field.value = little_endian(take(8)); break;
-    case ProtobufField::bytes: field.data = take(read_varint()); break;
-    case ProtobufField::fixed32: field.value = little_endian(take(4)); break;
+    case ProtobufField::varint:
+      field.value = read_varint();
+      break;
+    case ProtobufField::fixed64:
+      field.value = little_endian(take(8));
+      break;
+    case ProtobufField::bytes:
+      field.data = take(read_varint());
+      break;
+    case ProtobufField::fixed32:
+      field.value = little_endian(take(4));
+      break;
     default:
       fail("field " + std::to_string(field.number) + " has wire type " +
            std::to_string(field.wire) + "; SentencePiece writes 0, 1, 2 and 5 only.");

@@ -105,8 +105,7 @@ class Unpacker {
       --stream_.avail_in;
     }
     if (stream_.avail_in == 0) return false;
-    if (padded_ || *stream_.next_in != 0x1F)
-      fail(offset_, "other bytes follow the gzip data.");
+    if (padded_ || *stream_.next_in != 0x1F) fail(offset_, "other bytes follow the gzip data.");
     inflateReset(&stream_);
     ended_ = false;
     return true;
@@ -189,8 +188,9 @@ std::vector<std::string> read_jsonl_field(const std::string& path, const std::st
                         c10::str("there is no field \"", field, "\". Got {", names, "}."));
     }
     if (!entry->is_string())
-      throw FormatError(path, where, c10::str("the field \"", field, "\" must be a string. Got ",
-                                              entry->type_name(), "."));
+      throw FormatError(
+          path, where,
+          c10::str("the field \"", field, "\" must be a string. Got ", entry->type_name(), "."));
     values.push_back(std::move(entry->get_ref<std::string&>()));
   });
   return values;

@@ -48,13 +48,20 @@ class Checker {
     ProtobufMessage message(file_, "model", bytes);
     for (ProtobufField field; message.next(field);) {
       switch (field.number) {
-        case 1: add_piece(message.text(field, "pieces")); break;
-        case 2: read_trainer(message.text(field, "trainer_spec")); break;
-        case 3: read_normalizer(message.text(field, "normalizer_spec"), "normalizer_spec"); break;
+        case 1:
+          add_piece(message.text(field, "pieces"));
+          break;
+        case 2:
+          read_trainer(message.text(field, "trainer_spec"));
+          break;
+        case 3:
+          read_normalizer(message.text(field, "normalizer_spec"), "normalizer_spec");
+          break;
         case 5:
           read_normalizer(message.text(field, "denormalizer_spec"), "denormalizer_spec");
           break;
-        default: continue;  // the self-test would encode (and print) at load; the rest is unknown
+        default:
+          continue;  // the self-test would encode (and print) at load; the rest is unknown
       }
       model_.bytes += field.whole;
     }

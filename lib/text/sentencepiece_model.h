@@ -8,7 +8,7 @@ namespace cupel {
 
 /// What a checked SentencePiece .model file holds.
 struct SentencePieceModel {
-  std::string bytes;             ///< for libsentencepiece: no self-test, no unknown fields
+  std::string bytes;  ///< for libsentencepiece: no self-test, no unknown fields
   int64_t pieces = 0;
   bool add_dummy_prefix = true;  ///< a space is put in front of a text
   int64_t expansion = 3;         ///< normalised bytes per byte of text, at most

@@ -27,8 +27,11 @@ class SentencePieceTokenizer : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& path, std::string_view bytes,
                          const SentencePieceModel& model, bool add_bos, bool add_eos)
-      : path_(path), pieces_(model.pieces), expansion_(model.expansion),
-        add_bos_(add_bos), add_eos_(add_eos) {
+      : path_(path),
+        pieces_(model.pieces),
+        expansion_(model.expansion),
+        add_bos_(add_bos),
+        add_eos_(add_eos) {
     try {
       const auto status = processor_.LoadFromSerializedProto(model.bytes);
       if (!status.ok()) throw FormatError(path, "", library_message(status));
@@ -146,8 +149,9 @@ TokenizerConfig read_config(const std::string& path, const SentencePieceModel& m
 /// "tokenizer.json, vocab.json": what a folder without tokenizer.model has instead.
 std::string tokenizer_files(const fs::path& folder) {
   static const std::set<std::string> known{
-      "tokenizer.json", "vocab.json", "merges.txt",   "vocab.txt", "tekken.json",
-      "spiece.model",   "qwen.tiktoken", "tokenizer.bin", "sentencepiece.bpe.model"};
+      "tokenizer.json", "vocab.json",    "merges.txt",
+      "vocab.txt",      "tekken.json",   "spiece.model",
+      "qwen.tiktoken",  "tokenizer.bin", "sentencepiece.bpe.model"};
   std::set<std::string> found;
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {

@@ -6,8 +6,9 @@ std::optional<Allocation> as_allocation(const py::object& allocation) {
   if (allocation.is_none()) return std::nullopt;
   if (py::isinstance<Allocation>(allocation)) return allocation.cast<Allocation>();
   if (!PyCallable_Check(allocation.ptr())) {
-    throw py::type_error("[compress] an allocation is an Allocation or a function of a LayerShape. Got " +
-                         py::repr(allocation).cast<std::string>() + ".");
+    throw py::type_error(
+        "[compress] an allocation is an Allocation or a function of a LayerShape. Got " +
+        py::repr(allocation).cast<std::string>() + ".");
   }
   const py::object named = py::getattr(allocation, "__name__", py::str("custom"));
   return per_layer(named.cast<std::string>(), [held = hold(allocation)](const LayerShape& layer) {
@@ -34,13 +35,14 @@ void bind_allocation(py::module_& m) {
           "counts",
           [](const Allocation& allocation, const std::vector<LayerShape>& layers,
              const py::function& for_each) {
-            AllocationInput input{layers, [for_each](Needs needs, const AllocationInput::Visit& visit) {
-              const py::gil_scoped_acquire gil;
-              for_each(needs, py::cpp_function([&visit](const LayerShape& layer, const torch::Tensor& weight,
-                                                        const InputStats& stats) {
-                         visit(layer, weight, stats);
-                       }));
-            }};
+            AllocationInput input{
+                layers, [for_each](Needs needs, const AllocationInput::Visit& visit) {
+                  const py::gil_scoped_acquire gil;
+                  for_each(needs,
+                           py::cpp_function(
+                               [&visit](const LayerShape& layer, const torch::Tensor& weight,
+                                        const InputStats& stats) { visit(layer, weight, stats); }));
+                }};
             py::gil_scoped_release release;
             return allocate(allocation, input);
           },
@@ -59,7 +61,9 @@ Returns:
         "One threshold on |w| over all layers: exactly floor(sparsity * all weights) go.");
   m.def(
       "owl",
-      [](double sparsity, double multiple, double range) { return owl(sparsity, {multiple, range}); },
+      [](double sparsity, double multiple, double range) {
+        return owl(sparsity, {multiple, range});
+      },
       py::arg("sparsity"), py::arg("multiple") = 3.0, py::arg("range") = 0.08,
       R"(OWL: the larger a block's share of outliers among its |w_ij| ||x_j||, the fewer weights it loses.
 

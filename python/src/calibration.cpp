@@ -10,9 +10,10 @@ Calibration as_calibration(const py::object& tokens) {
   if (THPVariable_Check(tokens.ptr())) return Calibration(tokens.cast<torch::Tensor>());
   std::vector<torch::Tensor> samples;
   for (const py::handle& sample : tokens) {
-    samples.push_back(THPVariable_Check(sample.ptr())
-                          ? sample.cast<torch::Tensor>()
-                          : py::module_::import("torch").attr("as_tensor")(sample).cast<torch::Tensor>());
+    samples.push_back(
+        THPVariable_Check(sample.ptr())
+            ? sample.cast<torch::Tensor>()
+            : py::module_::import("torch").attr("as_tensor")(sample).cast<torch::Tensor>());
   }
   return Calibration(std::move(samples));
 }

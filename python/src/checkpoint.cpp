@@ -32,7 +32,8 @@ Raises:
         py::gil_scoped_release release;
         write_safetensors(file, list, metadata);
       },
-      py::arg("path"), py::arg("tensors"), py::arg("metadata") = std::map<std::string, std::string>(),
+      py::arg("path"), py::arg("tensors"),
+      py::arg("metadata") = std::map<std::string, std::string>(),
       R"(Writes tensors to a .safetensors file, in the order of the dict, atomically.
 
 Args:
@@ -43,17 +44,19 @@ Args:
 Raises:
     ValueError: A dtype that the format lacks.)");
 
-  py::class_<Quantized>(m, "Quantized",
-                        "weight == ((codes - zeros) * scales in float32) cast to the weight's dtype.")
-      .def_property_readonly("codes", [](const Quantized& q) { return tensor_or_none(q.codes); },
-                             "[out, in] uint8")
-      .def_property_readonly("scales", [](const Quantized& q) { return tensor_or_none(q.scales); },
-                             "[out, groups] float32")
-      .def_property_readonly("zeros", [](const Quantized& q) { return tensor_or_none(q.zeros); },
-                             "[out, groups] int32")
-      .def_property_readonly("group_index",
-                             [](const Quantized& q) { return tensor_or_none(q.group_index); },
-                             "[in] int32, the group of each column")
+  py::class_<Quantized>(
+      m, "Quantized", "weight == ((codes - zeros) * scales in float32) cast to the weight's dtype.")
+      .def_property_readonly(
+          "codes", [](const Quantized& q) { return tensor_or_none(q.codes); }, "[out, in] uint8")
+      .def_property_readonly(
+          "scales", [](const Quantized& q) { return tensor_or_none(q.scales); },
+          "[out, groups] float32")
+      .def_property_readonly(
+          "zeros", [](const Quantized& q) { return tensor_or_none(q.zeros); },
+          "[out, groups] int32")
+      .def_property_readonly(
+          "group_index", [](const Quantized& q) { return tensor_or_none(q.group_index); },
+          "[in] int32, the group of each column")
       .def_readonly("bits", &Quantized::bits);
   m.def("dequantize", &dequantize, py::arg("quantized"), py::call_guard<py::gil_scoped_release>(),
         "The float32 weight [out, in] that codes, scales and zeros stand for.");

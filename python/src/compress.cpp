@@ -10,7 +10,8 @@ Needs parse_needs(const py::object& needs) {
   if (py::isinstance<py::str>(needs)) {
     return py::module_::import("cupel._cupel").attr("Needs").attr(needs).cast<Needs>();
   }
-  for (const py::handle& one : needs) all = all | parse_needs(py::reinterpret_borrow<py::object>(one));
+  for (const py::handle& one : needs)
+    all = all | parse_needs(py::reinterpret_borrow<py::object>(one));
   return all;
 }
 
@@ -31,8 +32,8 @@ struct OwnedTask {
   LayerTask task;
 };
 
-Criterion make_criterion(const std::string& name, const py::object& needs, const py::function& score,
-                         const std::string& scope) {
+Criterion make_criterion(const std::string& name, const py::object& needs,
+                         const py::function& score, const std::string& scope) {
   const auto call = [held = hold(score)](const torch::Tensor& weight, const InputStats& stats) {
     py::gil_scoped_acquire gil;
     return (*held)(weight, InputStats(stats)).cast<torch::Tensor>();
@@ -59,7 +60,8 @@ class PyCompressor : public Compressor {
   using Compressor::compress;
   LayerResult compress(const LayerTask& task) const override {
     py::gil_scoped_acquire gil;
-    const py::function function = py::get_override(static_cast<const Compressor*>(this), "compress");
+    const py::function function =
+        py::get_override(static_cast<const Compressor*>(this), "compress");
     if (!function) throw std::invalid_argument("[Compressor] a subclass defines compress(task).");
     return function(OwnedTask(task)).cast<LayerResult>();
   }
@@ -78,7 +80,7 @@ class PyCompressor : public Compressor {
   }
 };
 
-template <torch::Tensor LayerResult::*member>
+template <torch::Tensor LayerResult::* member>
 void tensor_field(py::class_<LayerResult>& type, const char* name, const char* doc) {
   type.def_property(
       name, [](const LayerResult& r) { return tensor_or_none(r.*member); },
@@ -124,13 +126,18 @@ Args:
            py::arg("scope") = "row")
       .def_readonly("name", &Criterion::name)
       .def_readonly("needs", &Criterion::needs)
-      .def("score", [](const Criterion& c, const torch::Tensor& weight, const InputStats& stats) {
-        return c.score(weight, stats);
-      }, py::arg("weight"), py::arg("stats"));
-  m.def("add_criterion", [](const Criterion& c) { criteria().add(c.name, c); }, py::arg("criterion"),
-        "Registers a criterion under its name. ValueError when the name is taken.");
-  m.def("remove_criterion", [](const std::string& name) { criteria().remove(name); },
-        py::arg("name"), "Forgets a registered criterion.");
+      .def(
+          "score",
+          [](const Criterion& c, const torch::Tensor& weight, const InputStats& stats) {
+            return c.score(weight, stats);
+          },
+          py::arg("weight"), py::arg("stats"));
+  m.def(
+      "add_criterion", [](const Criterion& c) { criteria().add(c.name, c); }, py::arg("criterion"),
+      "Registers a criterion under its name. ValueError when the name is taken.");
+  m.def(
+      "remove_criterion", [](const std::string& name) { criteria().remove(name); }, py::arg("name"),
+      "Forgets a registered criterion.");
   m.def("criteria", [] { return criteria().names(); }, "Names of all criteria.");
   m.def(
       "add_quantizer",
@@ -148,22 +155,25 @@ Args:
 
 Raises:
     ValueError: The name is taken.)");
-  m.def("remove_quantizer", [](const std::string& name) { quantizers().remove(name); },
-        py::arg("name"), "Forgets a registered quantizer.");
+  m.def(
+      "remove_quantizer", [](const std::string& name) { quantizers().remove(name); },
+      py::arg("name"), "Forgets a registered quantizer.");
   m.def("quantizers", [] { return quantizers().names(); }, "Names of all quantizers (Grid.clip).");
 }
 
 void bind_layers(py::module_& m) {
   py::class_<OwnedTask>(m, "LayerTask", "One linear layer to compress.")
       .def_property_readonly("name", [](const OwnedTask& t) { return t.task.name; })
-      .def_property_readonly("weight", [](const OwnedTask& t) { return t.task.weight; },
-                             "[out, in]")
-      .def_property_readonly("stats", [](const OwnedTask& t) { return t.stats; },
-                             "InputStats of its inputs")
-      .def_property_readonly("mask", [](const OwnedTask& t) { return tensor_or_none(t.task.mask); },
-                             "[out, in] bool of an earlier pruning, or None")
-      .def_property_readonly("prune_count", [](const OwnedTask& t) { return t.task.prune_count; },
-                             "weights to prune, from an allocation; -1 = as the method says");
+      .def_property_readonly(
+          "weight", [](const OwnedTask& t) { return t.task.weight; }, "[out, in]")
+      .def_property_readonly(
+          "stats", [](const OwnedTask& t) { return t.stats; }, "InputStats of its inputs")
+      .def_property_readonly(
+          "mask", [](const OwnedTask& t) { return tensor_or_none(t.task.mask); },
+          "[out, in] bool of an earlier pruning, or None")
+      .def_property_readonly(
+          "prune_count", [](const OwnedTask& t) { return t.task.prune_count; },
+          "weights to prune, from an allocation; -1 = as the method says");
 
   py::class_<LayerResult> result(m, "LayerResult",
                                  "What became of a layer; fields that do not apply are None.");
@@ -194,11 +204,12 @@ void bind_layers(py::module_& m) {
       .def_readonly("packed_bytes", &LayerResult::packed_bytes, "computed size if packed")
       .def_readonly("seconds", &LayerResult::seconds)
       .def_readwrite("notes", &LayerResult::notes);
-  m.def("finish_result",
-        [](const OwnedTask& owned, LayerResult& made) { finish_result(owned.task, made); },
-        py::arg("task"), py::arg("result"),
-        "Fills sparsity, loss, relative error and the rest from task and result weights; call it "
-        "last in a compressor of your own.");
+  m.def(
+      "finish_result",
+      [](const OwnedTask& owned, LayerResult& made) { finish_result(owned.task, made); },
+      py::arg("task"), py::arg("result"),
+      "Fills sparsity, loss, relative error and the rest from task and result weights; call it "
+      "last in a compressor of your own.");
 }
 
 LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& weight,
@@ -208,7 +219,8 @@ LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& w
   const ProgressReporter signals(make_progress(py::none()));
   const WorkScope working([&] { signals.report({.stage = "compress", .name = name}); });
   py::gil_scoped_release release;
-  return stats ? compressor.compress(weight, *stats, options) : compressor.compress(weight, options);
+  return stats ? compressor.compress(weight, *stats, options)
+               : compressor.compress(weight, options);
 }
 
 }  // namespace
@@ -241,7 +253,8 @@ Args:
       .def_readonly("clip", &Grid::clip)
       .def_readonly("scale_dtype", &Grid::scale_dtype);
 
-  py::class_<Compressor, PyCompressor, std::shared_ptr<Compressor>>(m, "Compressor", R"(A compression method.
+  py::class_<Compressor, PyCompressor, std::shared_ptr<Compressor>>(m, "Compressor",
+                                                                    R"(A compression method.
 
 A subclass defines compress(task: LayerTask) -> LayerResult, and may set `name` (str) and `needs`
 ("gram" unless set; as in Criterion).)")
@@ -264,25 +277,29 @@ Raises:
     NumericalError: NaN or infinite weights, zero calibration tokens.
     ValueError: Shapes that do not fit.)")
       .def("options_json", &Compressor::options_json)
-      .def_property_readonly("name", [](const Compressor& c) -> std::string {
-        // What a subclass that sets no name of its own is called.
-        return dynamic_cast<const PyCompressor*>(&c) ? "custom" : c.name();
-      })
+      .def_property_readonly("name",
+                             [](const Compressor& c) -> std::string {
+                               // What a subclass that sets no name of its own is called.
+                               return dynamic_cast<const PyCompressor*>(&c) ? "custom" : c.name();
+                             })
       .def_property_readonly("needs", [](const Compressor& c) {
         return dynamic_cast<const PyCompressor*>(&c) ? Needs::gram : c.needs();
       });
 
-  py::class_<Prune, Compressor, std::shared_ptr<Prune>>(m, "Prune", R"(Zeroes the weights that a criterion scores lowest; no weight is updated.
+  py::class_<Prune, Compressor, std::shared_ptr<Prune>>(
+      m, "Prune", R"(Zeroes the weights that a criterion scores lowest; no weight is updated.
 
 Args:
     criterion: A name ("magnitude", "wanda", your own) or a Criterion.
     pattern: unstructured(s), row_wise(s), matrix_wise(s) or n_of_m(n, m).
     rules: "exact", or "published" for the papers' code.)")
-      .def(py::init([](const std::string& criterion, const Pattern& pattern, const std::string& rules) {
+      .def(py::init([](const std::string& criterion, const Pattern& pattern,
+                       const std::string& rules) {
              return std::make_shared<Prune>(criterion, pattern, PruneOptions{parse_rules(rules)});
            }),
            py::arg("criterion"), py::arg("pattern"), py::arg("rules") = "exact")
-      .def(py::init([](const Criterion& criterion, const Pattern& pattern, const std::string& rules) {
+      .def(py::init([](const Criterion& criterion, const Pattern& pattern,
+                       const std::string& rules) {
              return std::make_shared<Prune>(criterion, pattern, PruneOptions{parse_rules(rules)});
            }),
            py::arg("criterion"), py::arg("pattern"), py::arg("rules") = "exact");
@@ -290,8 +307,8 @@ Args:
   bind_solvers(m);
   bind_allocation(m);
 
-  py::class_<Rtn, Compressor, std::shared_ptr<Rtn>>(m, "Rtn",
-                                                    "Round-to-nearest quantization; needs no calibration.")
+  py::class_<Rtn, Compressor, std::shared_ptr<Rtn>>(
+      m, "Rtn", "Round-to-nearest quantization; needs no calibration.")
       .def(py::init([](const Grid& grid, const std::string& rules) {
              return std::make_shared<Rtn>(grid, RtnOptions{parse_rules(rules)});
            }),

@@ -41,16 +41,20 @@ void bind_compress_model(py::module_& m) {
       .def_readonly("layers", &CompressionResult::layers, "list[LayerResult], in model order")
       .def_readonly("skipped", &CompressionResult::skipped, "linear layers left as they were")
       .def_readonly("allocation", &CompressionResult::allocation, "its name, or ''")
-      .def_property_readonly("plan", [](const CompressionResult& r) {
-        py::list plan;
-        for (const auto& layer : r.plan) {
-          plan.append(py::dict(py::arg("name") = layer.name, py::arg("method") = layer.method,
-                               py::arg("prune_count") = layer.prune_count));
-        }
-        return plan;
-      }, "list of dict: name, method and prune_count (-1 = as the method says) of each layer")
-      .def_property_readonly("options", [](const CompressionResult& r) { return r.options_json; },
-                             "the method's options, as JSON")
+      .def_property_readonly(
+          "plan",
+          [](const CompressionResult& r) {
+            py::list plan;
+            for (const auto& layer : r.plan) {
+              plan.append(py::dict(py::arg("name") = layer.name, py::arg("method") = layer.method,
+                                   py::arg("prune_count") = layer.prune_count));
+            }
+            return plan;
+          },
+          "list of dict: name, method and prune_count (-1 = as the method says) of each layer")
+      .def_property_readonly(
+          "options", [](const CompressionResult& r) { return r.options_json; },
+          "the method's options, as JSON")
       .def_readonly("seconds", &CompressionResult::seconds)
       .def_property_readonly("weights", &CompressionResult::weights, "weights in those layers")
       .def_property_readonly("sparsity", &CompressionResult::sparsity, "zeros among them")
@@ -60,8 +64,8 @@ void bind_compress_model(py::module_& m) {
            "dict: layer name -> [out, in] bool, true = keep. ValueError when there are none.")
       .def("to_json", &CompressionResult::to_json)
       .def("__repr__", [](const CompressionResult& r) {
-        return c10::str("<CompressionResult ", r.method, ", ", r.layers.size(), " layers, sparsity ",
-                        r.sparsity(), ">");
+        return c10::str("<CompressionResult ", r.method, ", ", r.layers.size(),
+                        " layers, sparsity ", r.sparsity(), ">");
       });
 
   m.def(
@@ -80,7 +84,8 @@ void bind_compress_model(py::module_& m) {
       py::arg("propagation") = "staged", py::arg("skip") = std::vector<std::string>(),
       py::arg("only") = std::vector<std::string>(), py::arg("overrides") = py::dict(),
       py::arg("allocation") = py::none(), py::arg("keep_zeros") = false,
-      py::arg("keep_tensors") = false, py::arg("measure_loss") = true, py::arg("progress") = py::none(),
+      py::arg("keep_tensors") = false, py::arg("measure_loss") = true,
+      py::arg("progress") = py::none(),
       R"(Compresses every linear layer inside the blocks of a model, in place, block by block.
 
 Args:

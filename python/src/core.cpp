@@ -8,7 +8,8 @@ PyObject* format_error = nullptr;
 PyObject* numerical_error = nullptr;
 
 PyObject* add_error(py::module_& m, const char* name, const char* doc, PyObject* base) {
-  PyObject* type = PyErr_NewExceptionWithDoc((std::string("cupel.") + name).c_str(), doc, base, nullptr);
+  PyObject* type =
+      PyErr_NewExceptionWithDoc((std::string("cupel.") + name).c_str(), doc, base, nullptr);
   if (type == nullptr) throw py::error_already_set();
   m.add_object(name, py::handle(type));
   return type;
@@ -47,18 +48,21 @@ std::string as_path(const py::object& path) {
 }
 
 void bind_core(py::module_& m) {
-  format_error = add_error(m, "FormatError",
-                           "A bad file; .file, .where (tensor, field, offset or line) and .rule say "
-                           "which, where and why. Also a ValueError.",
-                           PyExc_ValueError);
-  numerical_error = add_error(m, "NumericalError",
-                              "Numbers that cannot be worked with: no tokens, NaN weights, non-finite "
-                              "activations. Also an ArithmeticError.",
-                              PyExc_ArithmeticError);
+  format_error =
+      add_error(m, "FormatError",
+                "A bad file; .file, .where (tensor, field, offset or line) and .rule say "
+                "which, where and why. Also a ValueError.",
+                PyExc_ValueError);
+  numerical_error =
+      add_error(m, "NumericalError",
+                "Numbers that cannot be worked with: no tokens, NaN weights, non-finite "
+                "activations. Also an ArithmeticError.",
+                PyExc_ArithmeticError);
   py::register_exception_translator(translate);
 
   py::class_<Progress>(m, "Progress", "Where a long call stands; handed to progress functions.")
-      .def_readonly("stage", &Progress::stage, "'calibrate', 'compress', 'score', 'generate' or 'write'")
+      .def_readonly("stage", &Progress::stage,
+                    "'calibrate', 'compress', 'score', 'generate' or 'write'")
       .def_readonly("name", &Progress::name, "The layer, file or task at hand")
       .def_readonly("done", &Progress::done, "Finished steps")
       .def_readonly("total", &Progress::total, "All steps")

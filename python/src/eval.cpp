@@ -29,8 +29,8 @@ void bind_perplexity(py::module_& m) {
       .def_readonly("window_losses", &Perplexity::window_losses, "mean nats of each window")
       .def_readonly("seconds", &Perplexity::seconds)
       .def("__repr__", [](const Perplexity& p) {
-        return c10::str("<Perplexity ", p.value, " by ", p.protocol, ", ", p.windows, " windows of ",
-                        p.length, ">");
+        return c10::str("<Perplexity ", p.value, " by ", p.protocol, ", ", p.windows,
+                        " windows of ", p.length, ">");
       });
 
   m.def(
@@ -138,8 +138,8 @@ void bind_eval(py::module_& m) {
   m.def(
       "evaluate",
       [](const Model& model, const py::object& tokenizer, const std::vector<std::string>& tasks,
-         const py::object& data, const py::object& text, int64_t length, const std::string& protocol,
-         const py::object& progress) {
+         const py::object& data, const py::object& text, int64_t length,
+         const std::string& protocol, const py::object& progress) {
         const auto own = as_tokenizer(tokenizer);
         const EvaluateOptions options{data.is_none() ? "" : as_path(data),
                                       text.is_none() ? "" : as_path(text), length, protocol,
@@ -164,7 +164,8 @@ Returns:
 Raises:
     ValueError: An unknown task or option.)");
 
-  py::class_<PairedPerplexity>(m, "PairedPerplexity", "A task of a compressed model beside its dense one.")
+  py::class_<PairedPerplexity>(m, "PairedPerplexity",
+                               "A task of a compressed model beside its dense one.")
       .def_readonly("task", &PairedPerplexity::task)
       .def_readonly("dense", &PairedPerplexity::dense)
       .def_readonly("compressed", &PairedPerplexity::compressed)
@@ -172,8 +173,7 @@ Raises:
       .def_readonly("loss_difference", &PairedPerplexity::loss_difference, "nats per token")
       .def_readonly("standard_error", &PairedPerplexity::standard_error,
                     "of loss_difference, paired over windows");
-  py::class_<Comparison>(m, "Comparison")
-      .def_readonly("perplexities", &Comparison::perplexities);
+  py::class_<Comparison>(m, "Comparison").def_readonly("perplexities", &Comparison::perplexities);
   m.def("compare", &compare, py::arg("dense"), py::arg("compressed"),
         "Pairs what both evaluations hold, window by window. ValueError when a task was scored on "
         "another text, tokenizer, protocol or length.");

@@ -53,7 +53,8 @@ Raises:
         py::gil_scoped_release release;
         return std::shared_ptr<Model>(load_model(dir, {dtype, device, lazy}));
       },
-      py::arg("path"), py::arg("dtype") = "auto", py::arg("device") = "cpu", py::arg("lazy") = false,
+      py::arg("path"), py::arg("dtype") = "auto", py::arg("device") = "cpu",
+      py::arg("lazy") = false,
       R"(Loads a Hugging Face model folder (config.json and safetensors), dense or "pack-quantized".
 
 Args:
@@ -102,14 +103,15 @@ Raises:
       [](const Model& model, const std::vector<int64_t>& prompt, int64_t max_new_tokens,
          double temperature, int64_t top_k, double top_p, uint64_t seed,
          const std::vector<int64_t>& stop, const py::object& progress) {
-        GenerateOptions options{max_new_tokens, temperature, top_k, top_p, seed, stop,
+        GenerateOptions options{max_new_tokens,         temperature, top_k, top_p, seed, stop,
                                 make_progress(progress)};
         py::gil_scoped_release release;
         return generate(model, prompt, options);
       },
       py::arg("model"), py::arg("prompt"), py::arg("max_new_tokens") = 64,
       py::arg("temperature") = 0.0, py::arg("top_k") = 0, py::arg("top_p") = 1.0,
-      py::arg("seed") = 0, py::arg("stop") = std::vector<int64_t>(), py::arg("progress") = py::none(),
+      py::arg("seed") = 0, py::arg("stop") = std::vector<int64_t>(),
+      py::arg("progress") = py::none(),
       R"(Continues a prompt with cached keys and values.
 
 Args:

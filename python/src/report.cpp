@@ -15,9 +15,8 @@ Args:
     scores: From evaluate().
     disk_bytes: Of the weight files as written; 0 = unknown.
     packed_bytes: Computed size if packed; 0 = unknown.)")
-      .def(py::init([](const std::string& name, const Scores& scores, int64_t disk, int64_t packed) {
-             return ReportEntry{name, scores, disk, packed};
-           }),
+      .def(py::init([](const std::string& name, const Scores& scores, int64_t disk,
+                       int64_t packed) { return ReportEntry{name, scores, disk, packed}; }),
            py::arg("name"), py::arg("scores"), py::arg("disk_bytes") = 0,
            py::arg("packed_bytes") = 0)
       .def_readonly("name", &ReportEntry::name)
@@ -35,8 +34,10 @@ Args:
       },
       py::arg("dir"), py::arg("entry"), py::arg("dense") = py::none(),
       "Writes scores.json, scores.csv and scores.md into a folder.");
-  m.def("weight_bytes_on_disk", [](const py::object& dir) { return weight_bytes_on_disk(as_path(dir)); },
-        py::arg("dir"), "Bytes of the .safetensors files in a model folder.");
+  m.def(
+      "weight_bytes_on_disk",
+      [](const py::object& dir) { return weight_bytes_on_disk(as_path(dir)); }, py::arg("dir"),
+      "Bytes of the .safetensors files in a model folder.");
 }
 
 }  // namespace cupel::python

@@ -28,7 +28,8 @@ std::shared_ptr<const Compressor> as_compressor(const py::object& compressor) {
 }
 
 void bind_solvers(py::module_& m) {
-  py::class_<SparseGpt, Compressor, std::shared_ptr<SparseGpt>>(m, "SparseGpt", R"(SparseGPT pruning: each column's error is taken up by the columns after it.
+  py::class_<SparseGpt, Compressor, std::shared_ptr<SparseGpt>>(
+      m, "SparseGpt", R"(SparseGPT pruning: each column's error is taken up by the columns after it.
 
 Args:
     pattern: unstructured(s) compares within a block of columns, row_wise(s) within the block's part
@@ -58,7 +59,9 @@ Frantar & Alistarh, SparseGPT, arXiv 2301.00774.)")
            py::arg("selection") = "block", py::arg("rules") = "exact",
            py::arg("on_failure") = "error");
 
-  py::class_<Gptq, Compressor, std::shared_ptr<Gptq>>(m, "Gptq", R"(GPTQ quantization: each column's rounding error is taken up by the columns after it.
+  py::class_<Gptq, Compressor, std::shared_ptr<Gptq>>(
+      m, "Gptq",
+      R"(GPTQ quantization: each column's rounding error is taken up by the columns after it.
 
 Args:
     grid: Grid; clip may be "hessian".
@@ -70,26 +73,27 @@ Args:
     on_failure: "error", or "rtn" to round to nearest where there is no Hessian to work with.
 
 Frantar et al., GPTQ, arXiv 2210.17323.)")
-      .def(py::init([](const Grid& grid, double damping, int64_t block, const std::string& order,
-                       bool static_groups, const std::string& rules,
-                       const std::string& on_failure) {
-             return std::make_shared<Gptq>(grid, GptqOptions{damping, block, order, static_groups,
-                                                             parse_rules(rules), on_failure});
-           }),
-           py::arg("grid"), py::arg("damping") = 0.01, py::arg("block") = 128,
-           py::arg("order") = "none", py::arg("static_groups") = false,
-           py::arg("rules") = "exact", py::arg("on_failure") = "error");
+      .def(
+          py::init([](const Grid& grid, double damping, int64_t block, const std::string& order,
+                      bool static_groups, const std::string& rules, const std::string& on_failure) {
+            return std::make_shared<Gptq>(grid, GptqOptions{damping, block, order, static_groups,
+                                                            parse_rules(rules), on_failure});
+          }),
+          py::arg("grid"), py::arg("damping") = 0.01, py::arg("block") = 128,
+          py::arg("order") = "none", py::arg("static_groups") = false, py::arg("rules") = "exact",
+          py::arg("on_failure") = "error");
 
-  py::class_<Chain, Compressor, std::shared_ptr<Chain>>(m, "Chain", R"(Several methods one after the other on each layer, such as pruning and then quantization.
+  py::class_<Chain, Compressor, std::shared_ptr<Chain>>(
+      m, "Chain",
+      R"(Several methods one after the other on each layer, such as pruning and then quantization.
 
 What one prunes stays exactly zero in all that follow; losses are against the weight that the first
 was given. compress() makes one of a list.
 
 Args:
     steps: Compressors, in order.)")
-      .def(py::init([](const py::sequence& steps) {
-             return std::make_shared<Chain>(as_steps(steps));
-           }),
+      .def(py::init(
+               [](const py::sequence& steps) { return std::make_shared<Chain>(as_steps(steps)); }),
            py::arg("steps"));
 }
 

@@ -26,7 +26,8 @@ class PyTokenizer : public Tokenizer {
     const py::object self = py::cast(static_cast<const Tokenizer*>(this));
     // The base class's own property would come straight back here.
     if (py::type::of(self).attr(name).is(py::type::of<Tokenizer>().attr(name))) {
-      throw std::invalid_argument(c10::str("[Tokenizer] a subclass defines the property ", name, "."));
+      throw std::invalid_argument(
+          c10::str("[Tokenizer] a subclass defines the property ", name, "."));
     }
     return self.attr(name).cast<Value>();
   }
@@ -65,7 +66,9 @@ void bind_text(py::module_& m) {
 
   m.def(
       "load_tokenizer",
-      [](const py::object& path) { return std::shared_ptr<Tokenizer>(load_tokenizer(as_path(path))); },
+      [](const py::object& path) {
+        return std::shared_ptr<Tokenizer>(load_tokenizer(as_path(path)));
+      },
       py::arg("path"), R"(The SentencePiece tokenizer of a model folder, or of a .model file.
 
 Every function of cupel that takes a tokenizer takes any Hugging Face tokenizer as well.

@@ -1,6 +1,6 @@
 #include "cupel/calibration/windows.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <map>
 
 #include "cupel/core/error.h"
@@ -103,8 +103,7 @@ TEST_CASE("windows of a text start where Python's random says") {
 TEST_CASE("special tokens count once for a text") {
   const TemporaryFolder folder;
   const std::string path = folder.write("c.txt", "abc");
-  const auto calibration =
-      sample_windows(path, ByteTokenizer(true), {.samples = 3, .length = 3});
+  const auto calibration = sample_windows(path, ByteTokenizer(true), {.samples = 3, .length = 3});
   for (const auto& sample : calibration.samples)  // 4 tokens: only start 0 is possible
     REQUIRE(ids_of(sample) == std::vector<int64_t>{256, 'a', 'b'});
 }
@@ -211,11 +210,11 @@ TEST_CASE("tensors that are no token ids are refused with their shape") {
   require_contains(error(torch::zeros({2, 3, 4}, torch::kLong)), "Got [2, 3, 4]");
   require_contains(error(torch::tensor(3)), "Got []");
   require_contains(error(torch::Tensor()), "undefined");
-  require_contains(error_of([] {
-                     Calibration calibration(
-                         std::vector<torch::Tensor>{torch::zeros({2, 3}, torch::kLong)});
-                   }),
-                   "each sample must be [length]. Got [2, 3]");
+  require_contains(
+      error_of([] {
+        Calibration calibration(std::vector<torch::Tensor>{torch::zeros({2, 3}, torch::kLong)});
+      }),
+      "each sample must be [length]. Got [2, 3]");
 }
 
 TEST_CASE("validate names the sample") {
@@ -241,8 +240,7 @@ TEST_CASE("validate names the sample") {
 TEST_CASE("the hash covers number, lengths and ids") {
   const Calibration calibration(
       std::vector<torch::Tensor>{torch::tensor({7, 9}), torch::tensor({1, 2, 300})});
-  REQUIRE(calibration.hash() ==
-          "123a0c950708d9ae83ac62653368d3f9125fa38e414af0c0bae2bab2d926bd4f");
+  REQUIRE(calibration.hash() == "123a0c950708d9ae83ac62653368d3f9125fa38e414af0c0bae2bab2d926bd4f");
   const Calibration moved(
       std::vector<torch::Tensor>{torch::tensor({7, 9, 1}), torch::tensor({2, 300})});
   REQUIRE(moved.hash() != calibration.hash());

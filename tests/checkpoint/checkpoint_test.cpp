@@ -1,6 +1,6 @@
 #include "cupel/checkpoint/checkpoint.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <sys/stat.h>
 
@@ -112,10 +112,14 @@ TEST_CASE("checkpoint: config.json must be one strict JSON object", "[checkpoint
   const TemporaryFolder folder;
   write_safetensors(folder.file("model.safetensors"), {{"x", torch::ones({2})}});
   for (const auto& [text, rule] : std::vector<std::pair<std::string, std::string>>{
-           {"", "not valid JSON"}, {"[]", "object"}, {"{\"a\":1,\"a\":2}", "duplicate key"},
-           {"{\"a\":NaN}", "not valid JSON"}, {"{} {}", "not valid JSON"},
+           {"", "not valid JSON"},
+           {"[]", "object"},
+           {"{\"a\":1,\"a\":2}", "duplicate key"},
+           {"{\"a\":NaN}", "not valid JSON"},
+           {"{} {}", "not valid JSON"},
            {"version https://git-lfs.github.com/spec/v1", "git lfs pull"},
-           {"<html></html>", "HTML"}, {"\xEF\xBB\xBF{}", "byte order mark"}}) {
+           {"<html></html>", "HTML"},
+           {"\xEF\xBB\xBF{}", "byte order mark"}}) {
     folder.write("config.json", text);
     require_refused(folder, "config.json", rule);
   }
@@ -165,8 +169,7 @@ TEST_CASE("checkpoint: shards are plain file names", "[checkpoint]") {
 
 TEST_CASE("checkpoint: the index is strict", "[checkpoint]") {
   const Sharded folder;
-  const std::string map =
-      R"("a":"one.safetensors","b":"one.safetensors","c":"two.safetensors")";
+  const std::string map = R"("a":"one.safetensors","b":"one.safetensors","c":"two.safetensors")";
   const auto refuse = [&](const std::string& text, const std::string& rule) {
     CAPTURE(text);
     folder.write(kIndex, text);
@@ -200,8 +203,8 @@ TEST_CASE("checkpoint: total_size is an integer and true", "[checkpoint]") {
     with(good);
     CHECK_NOTHROW(CheckpointReader(folder.path()));
   }
-  for (const char* bad : {"-40", "40.5", "\"40\"", "null", "true", "[40]", "1e300",
-                          "18446744073709551656", "-0"}) {
+  for (const char* bad :
+       {"-40", "40.5", "\"40\"", "null", "true", "[40]", "1e300", "18446744073709551656", "-0"}) {
     with("{\"total_size\":"s + bad + "}");
     require_refused(folder, kIndex, "non-negative integer");
   }
@@ -239,8 +242,9 @@ TEST_CASE("checkpoint: at most ten names are listed", "[checkpoint]") {
 
 TEST_CASE("checkpoint: a written index is read back", "[checkpoint]") {
   const Sharded folder;
-  cupel::write_index(folder.path(), {{"c", "two.safetensors"}, {"a", "one.safetensors"},
-                                     {"b", "one.safetensors"}}, 40);
+  cupel::write_index(folder.path(),
+                     {{"c", "two.safetensors"}, {"a", "one.safetensors"}, {"b", "one.safetensors"}},
+                     40);
   CHECK(folder.read(kIndex) ==
         "{\n  \"metadata\": {\n    \"total_size\": 40\n  },\n  \"weight_map\": {\n"
         "    \"a\": \"one.safetensors\",\n    \"b\": \"one.safetensors\",\n"

@@ -1,6 +1,6 @@
 #include "checkpoint/pack_quantized.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <limits>
 

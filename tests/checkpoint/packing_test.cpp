@@ -1,6 +1,6 @@
 #include "cupel/checkpoint/packing.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <stdexcept>
 

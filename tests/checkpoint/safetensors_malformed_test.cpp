@@ -1,7 +1,7 @@
 // Files that break one rule each; every one must be refused with that rule's words.
 #include "cupel/checkpoint/safetensors.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <string>
 #include <vector>
@@ -21,8 +21,8 @@ using namespace std::literals;
 namespace {
 
 struct Malformed {
-  std::string name;   // of the file
-  std::string rule;   // words of the message
+  std::string name;  // of the file
+  std::string rule;  // words of the message
   std::string bytes;
 };
 
@@ -208,16 +208,24 @@ TEST_CASE("malformed safetensors: integers of a shape", "[checkpoint]") {
       {"shape_scalar", "list of integers", file(entry("x", "U8", "4", "[0,4]"))},
       {"shape_object", "list of integers", file(entry("x", "U8", "{\"0\":4}", "[0,4]"))},
       {"shape_comma", rule, file(entry("x", "U8", "[4,]", "[0,4]"))},
-      {"rank_65", "rank", file(entry("x", "U8", [] {
-         std::string shape = "[4";
-         for (int i = 0; i < 64; ++i) shape += ",1";
-         return shape + "]";
-       }(), "[0,4]"))},
-      {"rank_million", "rank", file(entry("x", "U8", [] {
-         std::string shape = "[4";
-         for (int i = 0; i < 1'000'000; ++i) shape += ",1";
-         return shape + "]";
-       }(), "[0,4]"))},
+      {"rank_65", "rank",
+       file(entry(
+           "x", "U8",
+           [] {
+             std::string shape = "[4";
+             for (int i = 0; i < 64; ++i) shape += ",1";
+             return shape + "]";
+           }(),
+           "[0,4]"))},
+      {"rank_million", "rank",
+       file(entry(
+           "x", "U8",
+           [] {
+             std::string shape = "[4";
+             for (int i = 0; i < 1'000'000; ++i) shape += ",1";
+             return shape + "]";
+           }(),
+           "[0,4]"))},
   });
 }
 
@@ -229,8 +237,7 @@ TEST_CASE("malformed safetensors: ranges of the data", "[checkpoint]") {
   require_refused({
       {"backwards", "end before they begin", file(entry("x", "U8", "[4]", "[4,0]"))},
       {"past_end", "truncated", file(entry("x", "U8", "[5]", "[0,5]"))},
-      {"far_past_end", "truncated",
-       file(entry("x", "U8", "[1099511627776]", "[0,1099511627776]"))},
+      {"far_past_end", "truncated", file(entry("x", "U8", "[1099511627776]", "[0,1099511627776]"))},
       {"begin_at_max", "truncated",
        file(entry("x", "U8", "[1]", "[9223372036854775806,9223372036854775807]"))},
       {"too_few_bytes", "exactly the size", file(entry("x", "F32", "[2]", "[0,4]"))},
@@ -239,15 +246,15 @@ TEST_CASE("malformed safetensors: ranges of the data", "[checkpoint]") {
       {"overlap", "overlap", two("[0,2]", "[1,3]")},
       {"same_range", "overlap", two("[0,4]", "[0,4]", 4)},
       {"inside", "overlap", file(kGood + "," + entry("y", "U8", "[2]", "[1,3]"))},
-      {"hole", "hole", file(entry("x", "U8", "[1]", "[0,1]") + "," +
-                            entry("y", "U8", "[2]", "[2,4]"))},
+      {"hole", "hole",
+       file(entry("x", "U8", "[1]", "[0,1]") + "," + entry("y", "U8", "[2]", "[2,4]"))},
       {"hole_at_start", "hole", file(entry("x", "U8", "[3]", "[1,4]"))},
       {"trailing", "trailing bytes", file(entry("x", "U8", "[3]", "[0,3]"))},
       {"only_data", "trailing bytes", raw_safetensors("{}", "abcd")},
       {"appended_zip", "trailing bytes", file(kGood, "abcdPK\x05\x06")},
-      {"empty_in_hole", "hole", file(entry("x", "U8", "[1]", "[0,1]") + "," +
-                                     entry("e", "U8", "[0]", "[2,2]") + "," +
-                                     entry("y", "U8", "[2]", "[2,4]"))},
+      {"empty_in_hole", "hole",
+       file(entry("x", "U8", "[1]", "[0,1]") + "," + entry("e", "U8", "[0]", "[2,2]") + "," +
+            entry("y", "U8", "[2]", "[2,4]"))},
       {"empty_inside", "overlap", file(kGood + "," + entry("e", "U8", "[0]", "[2,2]"))},
       {"one_offset", "two integers", file(entry("x", "U8", "[4]", "[4]"))},
       {"three_offsets", "two integers", file(entry("x", "U8", "[4]", "[0,4,4]"))},
@@ -267,11 +274,14 @@ TEST_CASE("malformed safetensors: sizes that overflow", "[checkpoint]") {
       {"negative_product", "overflow", shape("[3037000500,3037000500]", "U8")},
       {"before_zero", "overflow", shape("[9223372036854775807,2,0]", "U8")},
       {"after_zero", "overflow", shape("[0,9223372036854775807,2]", "U8")},
-      {"many_twos", "overflow", shape([] {
-         std::string text = "[2";
-         for (int i = 0; i < 63; ++i) text += ",2";
-         return text + "]";
-       }(), "U8")},
+      {"many_twos", "overflow",
+       shape(
+           [] {
+             std::string text = "[2";
+             for (int i = 0; i < 63; ++i) text += ",2";
+             return text + "]";
+           }(),
+           "U8")},
   });
 }
 
@@ -293,10 +303,11 @@ TEST_CASE("malformed safetensors: a bool is 0 or 1", "[checkpoint]") {
 TEST_CASE("malformed safetensors: every proper prefix of a valid file", "[checkpoint]") {
   const TemporaryFolder folder;
   const std::string path = folder.file("whole.safetensors");
-  cupel::write_safetensors(path, {{"model.embed_tokens.weight", torch::rand({16, 8})},
-                                  {"model.layers.0.mlp.weight", torch::rand({8, 8})},
-                                  {"empty", torch::empty({0})},
-                                  {"mask", torch::ones({100}, torch::kBool)}},
+  cupel::write_safetensors(path,
+                           {{"model.embed_tokens.weight", torch::rand({16, 8})},
+                            {"model.layers.0.mlp.weight", torch::rand({8, 8})},
+                            {"empty", torch::empty({0})},
+                            {"mask", torch::ones({100}, torch::kBool)}},
                            {{"format", "pt"}});
   const std::string whole = folder.read("whole.safetensors");
   REQUIRE(whole.size() > 1000);
@@ -315,8 +326,8 @@ TEST_CASE("malformed safetensors: every proper prefix of a valid file", "[checkp
 
 TEST_CASE("malformed safetensors: no single changed header byte does harm", "[checkpoint]") {
   const TemporaryFolder folder;
-  const std::string whole = file(
-      "\"__metadata__\":{\"format\":\"pt\"}," + entry("x", "F32", "[1,1]", "[0,4]"));
+  const std::string whole =
+      file("\"__metadata__\":{\"format\":\"pt\"}," + entry("x", "F32", "[1,1]", "[0,4]"));
   for (std::size_t at = 0; at + 4 < whole.size(); ++at) {
     for (const int change : {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFF}) {
       std::string bytes = whole;

@@ -1,6 +1,6 @@
 #include "cupel/checkpoint/safetensors.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <cstring>
 #include <filesystem>
@@ -86,11 +86,10 @@ TEST_CASE("safetensors: the header is written as the reference library writes it
                     {{"format", "pt"}, {"note", "q\"\\\n\u00e9"}});
   const std::string bytes = folder.read("a");
   const std::string header = header_of(bytes);
-  CHECK_THAT(header,
-             Catch::StartsWith(
-                 "{\"__metadata__\":{\"format\":\"pt\",\"note\":\"q\\\"\\\\\\n\u00e9\"},"
-                 "\"b\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
-                 "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[16,20]}}"));
+  CHECK_THAT(header, Catch::StartsWith(
+                         "{\"__metadata__\":{\"format\":\"pt\",\"note\":\"q\\\"\\\\\\n\u00e9\"},"
+                         "\"b\":{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]},"
+                         "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[16,20]}}"));
   CHECK(header.size() % 8 == 0);
   CHECK(bytes.size() == 8 + header.size() + 20);
 }
@@ -154,21 +153,25 @@ TEST_CASE("safetensors: unusual headers that the format allows are read", "[chec
   };
   CHECK(read("{" + y + "," + x + "}", "abcd").at("x")[1].item<int>() == 'b');  // any order
   CHECK(read("{" + x + "}   \n\t ", "ab").size() == 1);                        // padding
-  CHECK(read("{ \"x\" : { \"shape\" : [ 2 ] ,\n\"data_offsets\":[ 0 , 2 ],\"dtype\":\"U8\" } }",
-             "ab").size() == 1);
+  CHECK(
+      read("{ \"x\" : { \"shape\" : [ 2 ] ,\n\"data_offsets\":[ 0 , 2 ],\"dtype\":\"U8\" } }", "ab")
+          .size() == 1);
   CHECK(read("{\"__metadata__\":{}," + x + "}", "ab").size() == 1);
   CHECK(read("{" + x + ",\"__metadata__\":{\"dtype\":\"{}\"}}", "ab").size() == 1);
   CHECK(read("{" + entry("\\u0061\\u00e9\\ud83d\\ude00\\u0000/..", "U8", "[1]", "[0,1]") + "}", "a")
             .count(std::string("a\u00e9\U0001F600\0/..", 11)) == 1);  // names are opaque
   CHECK(read("{" + entry("f", "F32", "[1]", "[1,5]") + "," + entry("x", "U8", "[1]", "[0,1]") + "}",
-             std::string("x\0\0\x80\x3f", 5)).at("f").item<float>() == 1.0f);  // unaligned
+             std::string("x\0\0\x80\x3f", 5))
+            .at("f")
+            .item<float>() == 1.0f);  // unaligned
 }
 
 TEST_CASE("safetensors: tensors come in file order", "[checkpoint]") {
   const TemporaryFolder folder;
   folder.write("a", raw_safetensors("{" + entry("late", "U8", "[2]", "[1,3]") + "," +
                                         entry("early", "U8", "[1]", "[0,1]") + "," +
-                                        entry("empty", "U8", "[0]", "[1,1]") + "}", "abc"));
+                                        entry("empty", "U8", "[0]", "[1,1]") + "}",
+                                    "abc"));
   const SafetensorsFile file(folder.file("a"));
   std::vector<std::string> names;
   for (const auto& tensor : file.tensors()) names.push_back(tensor.name);
@@ -189,8 +192,7 @@ TEST_CASE("safetensors: 20,000 tensors open", "[checkpoint]") {
 TEST_CASE("safetensors: a tensor larger than memory opens, since opening reads no data",
           "[checkpoint]") {
   const TemporaryFolder folder;
-  const std::string header =
-      "{" + entry("x", "F32", "[274877906944]", "[0,1099511627776]") + "}";
+  const std::string header = "{" + entry("x", "F32", "[274877906944]", "[0,1099511627776]") + "}";
   const std::string path = folder.write("a", raw_safetensors(header));
   std::error_code error;
   std::filesystem::resize_file(path, 8 + header.size() + (uint64_t{1} << 40), error);
@@ -255,9 +257,11 @@ TEST_CASE("checked_nbytes: products are exact up to 63 bits", "[checkpoint]") {
   CHECK(bytes({3, 5}, torch::kFloat16) == 30);
   CHECK(bytes({most}, torch::kUInt8) == static_cast<uint64_t>(most));
   CHECK(bytes({int64_t{1} << 40, 0}, torch::kFloat32) == 0);
-  for (const auto& shape : std::vector<std::vector<int64_t>>{
-           {most, 2}, {int64_t{1} << 32, int64_t{1} << 32}, {int64_t{1} << 62},
-           {int64_t{1} << 61, 0, 4}, {0, most, most}}) {
+  for (const auto& shape : std::vector<std::vector<int64_t>>{{most, 2},
+                                                             {int64_t{1} << 32, int64_t{1} << 32},
+                                                             {int64_t{1} << 62},
+                                                             {int64_t{1} << 61, 0, 4},
+                                                             {0, most, most}}) {
     require_format_error([&] { bytes(shape, torch::kFloat32); }, "f.safetensors", "overflow");
   }
   require_format_error([&] { bytes({2, -1}, torch::kUInt8); }, "tensor \"x\"", "negative");

@@ -1,4 +1,4 @@
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <stdexcept>
 #include <string>
@@ -14,9 +14,8 @@ using cupel::test::TemporaryFolder;
 
 namespace {
 
-const std::vector<TensorInfo> kInfos = {{"a", torch::kFloat32, {2, 3}},
-                                        {"empty", torch::kInt8, {0}},
-                                        {"b", torch::kBFloat16, {5}}};
+const std::vector<TensorInfo> kInfos = {
+    {"a", torch::kFloat32, {2, 3}}, {"empty", torch::kInt8, {0}}, {"b", torch::kBFloat16, {5}}};
 
 }  // namespace
 

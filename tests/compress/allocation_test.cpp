@@ -4,7 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -49,9 +49,7 @@ int64_t total(const std::vector<int64_t>& counts) {
   return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
 
-int64_t pruned(const LayerResult& layer) {
-  return layer.mask.logical_not().sum().item<int64_t>();
-}
+int64_t pruned(const LayerResult& layer) { return layer.mask.logical_not().sum().item<int64_t>(); }
 
 }  // namespace
 
@@ -105,7 +103,8 @@ TEST_CASE("allocation: a function's counts are checked") {
   CHECK(run(3) == std::vector<int64_t>{3});
   CHECK_THROWS_WITH(run(9), Catch::Contains("'mine'") && Catch::Contains("layer0"));
   CHECK_THROWS_AS(run(-1), std::invalid_argument);
-  const Allocation short_one{"short", [](const AllocationInput&) { return std::vector<int64_t>(); }};
+  const Allocation short_one{"short",
+                             [](const AllocationInput&) { return std::vector<int64_t>(); }};
   CHECK_THROWS_WITH(allocate(short_one, layers.input()), Catch::Contains("one count a layer"));
   CHECK_THROWS_AS(owl(1.5), std::invalid_argument);
 }
@@ -142,8 +141,9 @@ TEST_CASE("compress: an allocation needs a method that prunes, and text where it
   const auto model = tiny_model();
   CHECK_THROWS_WITH(compress(*model, {}, Rtn(Grid{}), {.allocation = uniform(0.5)}),
                     Catch::Contains("prunes what it is told to"));
-  CHECK_THROWS_AS(compress(*model, {}, Prune("magnitude", unstructured(0.5)), {.allocation = owl(0.5)}),
-                  NumericalError);
+  CHECK_THROWS_AS(
+      compress(*model, {}, Prune("magnitude", unstructured(0.5)), {.allocation = owl(0.5)}),
+      NumericalError);
   CHECK(model->fingerprint() == tiny_model()->fingerprint());
 }
 
@@ -153,7 +153,8 @@ TEST_CASE("compress: overrides give some layers another method, or none; the fir
   options.overrides = {{"*.v_proj", nullptr},
                        {"re:.*layers.1.*_proj", std::make_shared<Gptq>(Grid{.bits = 8})},
                        {"*.down_proj", std::make_shared<Rtn>(Grid{.bits = 2})}};
-  const auto result = compress(*model, tiny_calibration({30, 30}), Prune("wanda", unstructured(0.5)), options);
+  const auto result =
+      compress(*model, tiny_calibration({30, 30}), Prune("wanda", unstructured(0.5)), options);
   CHECK(result.skipped == std::vector<std::string>{"model.layers.0.self_attn.v_proj",
                                                    "model.layers.1.self_attn.v_proj"});
   for (const auto& layer : result.layers) {
@@ -197,7 +198,8 @@ TEST_CASE("Chain: a step that brings pruned weights back is refused") {
     Needs needs() const override { return Needs::none; }
     std::string name() const override { return "ones"; }
   };
-  const Chain chain({std::make_shared<Prune>("magnitude", unstructured(0.5)), std::make_shared<Ones>()});
+  const Chain chain(
+      {std::make_shared<Prune>("magnitude", unstructured(0.5)), std::make_shared<Ones>()});
   CHECK_THROWS_WITH(static_cast<const Compressor&>(chain).compress(seeded_normal({2, 4}, 1), {"q"}),
                     Catch::Contains("ones") && Catch::Contains("q"));
   CHECK_THROWS_AS(Chain({}), std::invalid_argument);

@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include "compress/hessian_factor.h"
 #include "compress/sweep_block.h"
@@ -25,7 +25,8 @@ torch::Tensor by_the_book(const torch::Tensor& weight, const torch::Tensor& keep
   auto q = at::zeros_like(w);
   const auto u = at::linalg_inv(factor.to(at::kDouble));
   for (int64_t i = 0; i < w.size(1); ++i) {
-    q.select(1, i).copy_(at::where(keep.select(1, i), w.select(1, i), at::zeros({w.size(0)}, w.options())));
+    q.select(1, i).copy_(
+        at::where(keep.select(1, i), w.select(1, i), at::zeros({w.size(0)}, w.options())));
     const auto error = (w.select(1, i) - q.select(1, i)) / u[i][i];
     w.slice(1, i).sub_(at::outer(error, u[i].slice(0, i)));
   }

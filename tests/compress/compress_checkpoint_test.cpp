@@ -1,4 +1,4 @@
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <filesystem>
 
 #include "core/json.h"
@@ -36,12 +36,12 @@ TEST_CASE("compress_checkpoint: writes the bytes that compress and save_model wr
     const std::string disk = folder.file(c10::str("disk-", propagation));
     compress(*model, calibration, method, {.propagation = propagation});
     save_model(*model, memory);
-    const auto result = compress_checkpoint(dense, calibration, method, disk,
-                                            {.propagation = propagation});
+    const auto result =
+        compress_checkpoint(dense, calibration, method, disk, {.propagation = propagation});
     REQUIRE(result.layers.size() == 14);
     REQUIRE(result.sparsity() == Approx(0.5).margin(1e-12));
-    for (const char* name : {"/model.safetensors", "/cupel.json", "/config.json",
-                             "/tokenizer.model"}) {
+    for (const char* name :
+         {"/model.safetensors", "/cupel.json", "/config.json", "/tokenizer.model"}) {
       REQUIRE(read_file(memory + name) == read_file(disk + name));
     }
   }
@@ -77,15 +77,15 @@ TEST_CASE("compress_checkpoint: leaves nothing behind when it fails or is cancel
     reports += progress.layer_done;
     return reports < 9;
   };
-  REQUIRE_THROWS_AS(compress_checkpoint(dense, tiny_calibration({10}),
-                                        Prune("wanda", unstructured(0.5)), out,
-                                        {.progress = cancel_late}),
-                    Cancelled);
+  REQUIRE_THROWS_AS(
+      compress_checkpoint(dense, tiny_calibration({10}), Prune("wanda", unstructured(0.5)), out,
+                          {.progress = cancel_late}),
+      Cancelled);
   REQUIRE(reports == 9);
   REQUIRE(!fs::exists(out));
-  REQUIRE_THROWS_WITH(compress_checkpoint(dense, tiny_calibration({10}),
-                                          Prune("wanda", n_of_m(2, 3)), out),
-                      Catch::Contains("multiple of 3") && Catch::Contains("q_proj"));
+  REQUIRE_THROWS_WITH(
+      compress_checkpoint(dense, tiny_calibration({10}), Prune("wanda", n_of_m(2, 3)), out),
+      Catch::Contains("multiple of 3") && Catch::Contains("q_proj"));
   REQUIRE(!fs::exists(out));
   REQUIRE_THROWS_WITH(compress_checkpoint(dense, {}, Rtn({}), dense),
                       Catch::Contains("another folder"));
@@ -113,8 +113,8 @@ TEST_CASE("compress_checkpoint: packs what compress and save_model pack", "[comp
   compress(*model, {}, method, options);
   save_model(*model, folder.file("memory"), packed);
   compress_checkpoint(dense, {}, method, folder.file("disk"), options, {}, packed);
-  for (const char* name : {"/model.safetensors", "/cupel.json", "/config.json",
-                           "/tokenizer.model"}) {
+  for (const char* name :
+       {"/model.safetensors", "/cupel.json", "/config.json", "/tokenizer.model"}) {
     INFO(name);
     REQUIRE(read_file(folder.file("memory") + name) == read_file(folder.file("disk") + name));
   }
@@ -146,9 +146,9 @@ TEST_CASE("compress_checkpoint: a layer that cannot be packed ends it and leaves
   refuse(Prune("wanda", unstructured(0.5)), "choose a method that quantizes");
   refuse(Rtn({.bits = 5}), "4 or 8 bits. Got 5");
   refuse(Rtn({.bits = 4, .group = 6}), "a group that divides 16");
-  REQUIRE_THROWS_WITH(compress_checkpoint(dense, {}, Rtn({.bits = 4}), out, {}, {},
-                                          {.format = "zip"}),
-                      Catch::Contains("the format is dense or pack-quantized. Got 'zip'"));
+  REQUIRE_THROWS_WITH(
+      compress_checkpoint(dense, {}, Rtn({.bits = 4}), out, {}, {}, {.format = "zip"}),
+      Catch::Contains("the format is dense or pack-quantized. Got 'zip'"));
   REQUIRE(!fs::exists(out));
 }
 

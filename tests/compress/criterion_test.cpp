@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 using namespace cupel;
 

@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <cmath>
 
 #include "support/layer.h"
@@ -23,6 +23,7 @@ torch::Tensor positive_definite(int64_t n, uint64_t seed, torch::Dtype dtype = a
 Hessian hessian_of(const torch::Tensor& matrix) {
   Hessian hessian;
   hessian.matrix = matrix.to(at::kFloat);
+  hessian.wide = matrix.to(at::kDouble);
   hessian.dead = hessian.matrix.diagonal() == 0;
   hessian.mean = hessian.matrix.diagonal().mean().item<double>();
   return hessian;
@@ -62,7 +63,8 @@ TEST_CASE("upper_factor: reads the upper triangle alone") {
 
 TEST_CASE("upper_factor: refuses NaN, Inf and what is not positive definite") {
   for (const double bad : {std::nan(""), double(INFINITY), -double(INFINITY)}) {
-    for (const auto& [row, column] : std::vector<std::pair<int, int>>{{3, 3}, {2, 140}, {140, 149}}) {
+    for (const auto& [row, column] :
+         std::vector<std::pair<int, int>>{{3, 3}, {2, 140}, {140, 149}}) {
       auto matrix = positive_definite(150, 7, at::kFloat);
       matrix[row][column] = bad;
       INFO(bad << " at " << row << ", " << column);

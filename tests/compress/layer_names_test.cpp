@@ -1,6 +1,6 @@
 #include "cupel/compress/layer_names.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 using namespace cupel;
 

@@ -4,7 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <limits>
 #include <vector>
 

@@ -1,7 +1,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <map>
 
 #include "cupel/compress/compress_model.h"

@@ -3,7 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -41,10 +41,14 @@ TEST_CASE("SparseGpt: counts are exact whatever the block and the scope") {
   for (const double sparsity : {0.0, 1e-6, 0.1, 0.35, 0.5, 0.999, 1.0}) {
     for (const int64_t block : {1, 16, 37, 50, 128}) {
       INFO(sparsity << ", block " << block);
-      const auto whole = SparseGpt(unstructured(sparsity), {.block = block}).compress(layer.weight, layer.stats);
+      const auto whole =
+          SparseGpt(unstructured(sparsity), {.block = block}).compress(layer.weight, layer.stats);
       CHECK(pruned(whole) == static_cast<int64_t>(sparsity * 13 * 50));
-      const auto rows = SparseGpt(row_wise(sparsity), {.block = block}).compress(layer.weight, layer.stats);
-      CHECK((rows.mask.logical_not().sum(1) == static_cast<int64_t>(sparsity * 50)).all().item<bool>());
+      const auto rows =
+          SparseGpt(row_wise(sparsity), {.block = block}).compress(layer.weight, layer.stats);
+      CHECK((rows.mask.logical_not().sum(1) == static_cast<int64_t>(sparsity * 50))
+                .all()
+                .item<bool>());
     }
     const auto matrix = SparseGpt(matrix_wise(sparsity)).compress(layer.weight, layer.stats);
     CHECK(pruned(matrix) == static_cast<int64_t>(sparsity * 13 * 50));
@@ -90,7 +94,8 @@ TEST_CASE("SparseGpt: a mask of one's own is kept, and the rest makes up for it"
   CHECK(at::equal(made.mask, wanda.mask));
   CHECK(made.relative_error.value() < 0.8 * wanda.relative_error.value());
   // With a share to prune, what the mask prunes counts first.
-  const auto more = SparseGpt(unstructured(0.6)).compress(layer.weight, layer.stats, {"q", wanda.mask});
+  const auto more =
+      SparseGpt(unstructured(0.6)).compress(layer.weight, layer.stats, {"q", wanda.mask});
   CHECK(pruned(more) == static_cast<int64_t>(0.6 * 16 * 32));
   CHECK_FALSE(at::logical_and(more.mask, wanda.mask.logical_not()).any().item<bool>());
 }
@@ -128,16 +133,17 @@ TEST_CASE("SparseGpt: counts from an allocation") {
     INFO(method.name());
     CHECK(pruned(made) == 101);
   }
-  CHECK_THROWS_WITH(
-      SparseGpt(n_of_m(2, 4)).compress(seeded_normal({2, 4}, 1), Layer(2, 4, 1).stats,
-                                       {.name = "q", .prune_count = 3}),
-      Catch::Contains("n:m fixes the count"));
+  CHECK_THROWS_WITH(SparseGpt(n_of_m(2, 4))
+                        .compress(seeded_normal({2, 4}, 1), Layer(2, 4, 1).stats,
+                                  {.name = "q", .prune_count = 3}),
+                    Catch::Contains("n:m fixes the count"));
 }
 
 TEST_CASE("SparseGpt: without a Hessian it throws, or does what it was told to") {
   const Layer layer(4, 8, 8);
   const InputStats nothing(8);
-  CHECK_THROWS_AS(SparseGpt(unstructured(0.5)).compress(layer.weight, nothing, {"o"}), NumericalError);
+  CHECK_THROWS_AS(SparseGpt(unstructured(0.5)).compress(layer.weight, nothing, {"o"}),
+                  NumericalError);
   const auto made = SparseGpt(unstructured(0.5), {.on_failure = "magnitude"})
                         .compress(layer.weight, nothing, {"o"});
   CHECK(at::equal(made.mask, Prune("magnitude", unstructured(0.5)).compress(layer.weight).mask));
@@ -157,15 +163,18 @@ TEST_CASE("SparseGpt: inputs that are all zero leave magnitude, and the result s
 TEST_CASE("SparseGpt: options out of range are refused by name") {
   CHECK_THROWS_WITH(SparseGpt(unstructured(0.5), {.damping = -1}), Catch::Contains("damping"));
   CHECK_THROWS_WITH(SparseGpt(unstructured(0.5), {.block = 0}), Catch::Contains("block"));
-  CHECK_THROWS_WITH(SparseGpt(unstructured(0.5), {.saliency = "ria"}), Catch::Contains("selection"));
+  CHECK_THROWS_WITH(SparseGpt(unstructured(0.5), {.saliency = "ria"}),
+                    Catch::Contains("selection"));
   CHECK_NOTHROW(SparseGpt(unstructured(0.5), {.saliency = "ria", .selection = "dense"}));
-  CHECK_THROWS_WITH(SparseGpt(unstructured(0.5), {.selection = "all"}), Catch::Contains("selection"));
+  CHECK_THROWS_WITH(SparseGpt(unstructured(0.5), {.selection = "all"}),
+                    Catch::Contains("selection"));
   CHECK_THROWS_WITH(SparseGpt(n_of_m(2, 4), {.block = 126, .rules = Rules::published}),
                     Catch::Contains("a block that m divides"));
-  CHECK_THROWS_WITH(SparseGpt(n_of_m(2, 4)).compress(seeded_normal({2, 6}, 1), Layer(2, 6, 1).stats, {"k_proj"}),
-                    Catch::Contains("multiple of 4") && Catch::Contains("k_proj"));
-  const auto json = nlohmann::json::parse(
-      SparseGpt(n_of_m(2, 4), {.grid = Grid{.bits = 3}}).options_json());
+  CHECK_THROWS_WITH(
+      SparseGpt(n_of_m(2, 4)).compress(seeded_normal({2, 6}, 1), Layer(2, 6, 1).stats, {"k_proj"}),
+      Catch::Contains("multiple of 4") && Catch::Contains("k_proj"));
+  const auto json =
+      nlohmann::json::parse(SparseGpt(n_of_m(2, 4), {.grid = Grid{.bits = 3}}).options_json());
   CHECK(json["pattern"] == "2:4");
   CHECK(json["grid"]["bits"] == 3);
 }

@@ -4,7 +4,7 @@
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include "cupel/compress/compress_model.h"
 #include "cupel/compress/prune.h"

@@ -1,6 +1,6 @@
 #include "cupel/core/file.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,6 +1,6 @@
 #include "cupel/core/parallel.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <mutex>
 #include <set>

@@ -1,7 +1,7 @@
 // Expected values were printed by CPython's random.Random.
 #include "cupel/core/random.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <stdexcept>
 #include <vector>

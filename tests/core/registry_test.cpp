@@ -1,6 +1,6 @@
 #include "cupel/core/registry.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <stdexcept>
 #include <string>
@@ -22,8 +22,8 @@ TEST_CASE("registry: an unknown name is told what is known", "[core]") {
   Registry<int> numbers("number");
   numbers.add("one", 1);
   numbers.add("two", 2);
-  CHECK_THROWS_WITH(numbers.get("three"), Contains("unknown number 'three'") &&
-                                              Contains("known: one, two."));
+  CHECK_THROWS_WITH(numbers.get("three"),
+                    Contains("unknown number 'three'") && Contains("known: one, two."));
   CHECK_THROWS_AS(numbers.get("three"), std::invalid_argument);
 }
 

@@ -1,6 +1,6 @@
 #include "cupel/core/unicode.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <string>
 #include <string_view>
@@ -11,24 +11,24 @@ using namespace std::literals;
 
 TEST_CASE("unicode: well-formed text has no invalid byte", "[core]") {
   const auto none = std::string_view::npos;
-  for (const auto text : {""sv, "plain"sv, "\0"sv, "\u00e9"sv, "\u4e2d\u6587"sv, "\U0001F600"sv,
-                          "\xED\x9F\xBF"sv, "\xEE\x80\x80"sv, "\xF4\x8F\xBF\xBF"sv,
-                          "\xEF\xBF\xBF"sv}) {
+  for (const auto text :
+       {""sv, "plain"sv, "\0"sv, "\u00e9"sv, "\u4e2d\u6587"sv, "\U0001F600"sv, "\xED\x9F\xBF"sv,
+        "\xEE\x80\x80"sv, "\xF4\x8F\xBF\xBF"sv, "\xEF\xBF\xBF"sv}) {
     CAPTURE(std::string(text));
     CHECK(first_invalid_utf8(text) == none);
   }
 }
 
 TEST_CASE("unicode: the first ill-formed byte is found", "[core]") {
-  CHECK(first_invalid_utf8("ab\x80"sv) == 2);               // lone continuation
-  CHECK(first_invalid_utf8("a\xC0\x80"sv) == 1);            // overlong, two bytes
+  CHECK(first_invalid_utf8("ab\x80"sv) == 2);     // lone continuation
+  CHECK(first_invalid_utf8("a\xC0\x80"sv) == 1);  // overlong, two bytes
   CHECK(first_invalid_utf8("\xC1\xBF"sv) == 0);
-  CHECK(first_invalid_utf8("\xE0\x9F\xBF"sv) == 0);         // overlong, three bytes
-  CHECK(first_invalid_utf8("\xF0\x8F\xBF\xBF"sv) == 0);     // overlong, four bytes
-  CHECK(first_invalid_utf8("abc\xED\xA0\x80"sv) == 3);      // surrogate
-  CHECK(first_invalid_utf8("\xF4\x90\x80\x80"sv) == 0);     // above U+10FFFF
+  CHECK(first_invalid_utf8("\xE0\x9F\xBF"sv) == 0);      // overlong, three bytes
+  CHECK(first_invalid_utf8("\xF0\x8F\xBF\xBF"sv) == 0);  // overlong, four bytes
+  CHECK(first_invalid_utf8("abc\xED\xA0\x80"sv) == 3);   // surrogate
+  CHECK(first_invalid_utf8("\xF4\x90\x80\x80"sv) == 0);  // above U+10FFFF
   CHECK(first_invalid_utf8("\xF5\x80\x80\x80"sv) == 0);
-  CHECK(first_invalid_utf8("\u00e9\xE4\xB8"sv) == 2);       // cut short
+  CHECK(first_invalid_utf8("\u00e9\xE4\xB8"sv) == 2);  // cut short
   CHECK(first_invalid_utf8("\xFF"sv) == 0);
 }
 

@@ -1,6 +1,6 @@
 #include "cupel/eval/compare.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <cmath>
 
 using namespace cupel;

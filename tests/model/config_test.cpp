@@ -1,6 +1,6 @@
 #include "cupel/model/config.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <nlohmann/json.hpp>
 
 #include "support/format_error.h"

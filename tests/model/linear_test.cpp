@@ -1,6 +1,6 @@
 #include "cupel/model/linear.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include "support/require_close.h"
 #include "support/tiny_model.h"

@@ -1,4 +1,4 @@
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include "support/format_error.h"
 #include "support/quantized_model.h"

@@ -150,7 +150,7 @@ USAGE_MISTAKES = {
     "pattern that is none": (["--method", "magnitude", "--pattern", "2/4"], ["n:m"]),
     "unknown method": (
         ["--method", "wander", "--sparsity", "0.5"],
-        ["unknown --method wander", "magnitude, wanda, rtn"],
+        ["unknown --method wander", "magnitude, ria, wanda, sparsegpt, rtn, gptq"],
     ),
     "no method": (["--sparsity", "0.5"], ["--method", "wanda"]),
     "no target": (["--method", "wanda"], ["--sparsity", "--pattern", "--bits"]),

@@ -36,7 +36,7 @@ def test_a_mistake_of_the_caller_is_a_plain_value_error():
     assert type(caught.value) is ValueError
     with pytest.raises(ValueError, match="0 <= n <= m"):
         cupel.n_of_m(3, 2)
-    with pytest.raises(ValueError, match="known: magnitude, wanda"):
+    with pytest.raises(ValueError, match="known: magnitude, ria, wanda"):
         cupel.Prune("wander", cupel.unstructured(0.5))
     with pytest.raises(ValueError, match="bits"):
         cupel.Grid(bits=9)

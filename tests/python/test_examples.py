@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("CUPEL_BUILD_DIR", REPOSITORY / "build" / "release"))
-NAMES = ["1_prune", "2_own_criterion"]
+NAMES = ["1_prune", "2_own_criterion", "3_quantize", "6_prune_and_quantize"]
 
 
 def run(*command):
@@ -88,7 +88,7 @@ def test_ria_scores_zero_columns_and_rows_as_numbers():
 
     path = REPOSITORY / "examples" / "python" / "2_own_criterion.py"
     before = set(cupel.criteria())
-    ria = runpy.run_path(str(path))["ria"]
+    ria = runpy.run_path(str(path))["my_ria"]
     try:
         weight = torch.tensor([[0.0, 1.0, -2.0], [0.0, 0.0, 0.0], [0.0, 3.0, 4.0]])
         stats = cupel.InputStats(3, cupel.Needs.sq_norm)
@@ -98,6 +98,9 @@ def test_ria_scores_zero_columns_and_rows_as_numbers():
         assert (scores[1] == 0).all() and (scores[:, 0] == 0).all() and (scores[:, 1] == 0).all()
         expected = (4 / 6 + 4 / 7) * 5**0.25
         assert float(scores[2, 2]) == pytest.approx(expected, rel=1e-6)
+        built_in = cupel.Prune("ria", cupel.row_wise(0.4)).compress(weight, stats)
+        ours = cupel.Prune(ria, cupel.row_wise(0.4)).compress(weight, stats)
+        assert torch.equal(ours.mask, built_in.mask)
     finally:
         for name in set(cupel.criteria()) - before:
             cupel.remove_criterion(name)

@@ -44,7 +44,7 @@ def test_n01_zero_tokens_with_something_else_named_for_them():
     assert any("0 tokens" in note and "magnitude instead" in note for note in made.notes)
     made = cupel.Gptq(cupel.Grid(), on_failure="rtn").compress(weight, empty)
     assert torch.equal(made.weight, QUANTIZE["rtn"].compress(weight).weight)
-    assert any("0 tokens" in note and "nearest instead" in note for note in made.notes)
+    assert any("0 tokens" in note and "nearest (min_max) instead" in note for note in made.notes)
 
 
 @on(SWEEPS)
@@ -75,14 +75,27 @@ def test_n03_fewer_tokens_than_columns_still_beat_no_hessian(share):
     check_against_no_hessian(share, correlated=True)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.25, 0.5, 0.75, 0.95])
+@pytest.mark.parametrize("share", [0.05, 0.25, 0.5])
 def test_n03_fewer_tokens_than_columns_of_white_noise_still_beat_no_hessian(share):
     check_against_no_hessian(share, correlated=False)
 
 
-@pytest.mark.parametrize("damping", [0.0, 1e-9])
-@pytest.mark.parametrize("tokens", [1, 10, 32])
-def test_n04_rank_deficient_without_damping_climbs_the_ladder(tokens, damping):
+@pytest.mark.parametrize("share", [0.75, 0.95])
+def test_n03_nearly_as_many_tokens_as_columns_of_white_noise(share):
+    # Here the method itself can lose to magnitude: the columns explain one another by chance, so what
+    # the sweep moves elsewhere is noise. No more may be lost than the method as written loses.
+    for seed in range(5):
+        weight, x = layer(16, 96, int(96 * share), seed, correlated=False)
+        made = ALL["sparsegpt"].compress(weight, stats_of(x))
+        H = stats_of(x).hessian()
+        book = textbook.sparsegpt(weight, H, sparsity=0.5, rules="exact")
+        check_sound(made)
+        assert made.relative_error <= 1.01 * textbook.relative_error(weight, book.weight, x)
+
+
+@pytest.mark.parametrize("tokens", [1, 10, 32, 63])
+def test_n04_rank_deficient_without_damping_climbs_the_ladder(tokens):
+    damping = 0.0
     weight, x = layer(tokens=tokens)
     for made in (
         cupel.SparseGpt(HALF, damping=damping).compress(weight, stats_of(x)),

@@ -1,6 +1,6 @@
 #include "cupel/report/report.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <cmath>
 #include <filesystem>
 #include <sstream>

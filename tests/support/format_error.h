@@ -1,6 +1,6 @@
 #pragma once
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include <string>
 #include <string_view>

@@ -1,6 +1,6 @@
 #include "cupel/text/records.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 #include <zlib.h>
 
 #include "cupel/core/error.h"
@@ -156,7 +156,9 @@ TEST_CASE("read_text") {
   REQUIRE(cupel::read_text(folder.write("a.txt", "h\xC3\xA9\r\n")) == "h\xC3\xA9\r\n");
   require_contains(error(""), "empty");
   require_contains(error("abc\xC3(\n"), "byte 3: not valid UTF-8");
-  require_contains(error("\xFF\xFE" "a"), "UTF-16");
+  require_contains(error("\xFF\xFE"
+                         "a"),
+                   "UTF-16");
   require_contains(error(gzip("abc")), "gzip");
   require_contains(error("version https://git-lfs.github.com/spec/v1\n"), "git-lfs");
   REQUIRE(error("<html> is how a page starts") == "accepted");

@@ -1,6 +1,6 @@
 #include "cupel/text/tokenizer.h"
 
-#include <catch2/catch.hpp>
+#include "support/catch.h"
 
 #include "cupel/core/error.h"
 #include "cupel/text/records.h"
@@ -164,8 +164,8 @@ TEST_CASE("real models: the ids of transformers") {
               315, 421, 395, 301, 414, 427, 415, 417, 411, 426, 301, 414});
   const auto baby = cupel::load_tokenizer(shared_path("models/babyllama-tok105"))->encode(text);
   REQUIRE(baby.size() == 199806);
-  REQUIRE(Ids(baby.begin(), baby.begin() + 24) == Ids{1, 3,  34, 9,  22, 4, 3,  18, 20, 7, 9, 3,
-                                                      5, 3, 6,  10, 16, 4, 25, 3,  6,  8, 4, 13});
+  REQUIRE(Ids(baby.begin(), baby.begin() + 24) ==
+          Ids{1, 3, 34, 9, 22, 4, 3, 18, 20, 7, 9, 3, 5, 3, 6, 10, 16, 4, 25, 3, 6, 8, 4, 13});
 }
 
 TEST_CASE("real models: all load, Llama 3's file is named for what it is") {

@@ -25,7 +25,8 @@ struct ActivationSource {
 /// Sums are kept of x / 2^k, with k taken from the largest |x|, so that neither tiny nor huge
 /// activations leave float32: inputs times any power of two give bit-equal masks and codes. The
 /// accessors return true values while the largest |x| lies in [2^-20, 2^20]; outside of that they
-/// return the sums of x / scale(). Wanda's statistic is sq_norm(), GPTQ's Hessian hessian().
+/// return the sums of x / scale(). Wanda's statistic is sq_norm(), GPTQ's Hessian hessian(). They
+/// live on the device of the first activations.
 class InputStats {
  public:
   explicit InputStats(int64_t columns, Needs needs = Needs::gram);
@@ -47,19 +48,26 @@ class InputStats {
   torch::Tensor gram() const;     ///< [in, in] float32, sum over tokens of x x^T
   torch::Tensor hessian() const;  ///< [in, in] float32, 2 / tokens * gram(); NumericalError at 0
   double scale() const;           ///< 1 for ordinary activations; see the class comment
-  int64_t dead_columns() const;   ///< columns that were zero in every token
+  /// hessian() in float64 from sums in float64, which layers of up to 512 columns keep; elsewhere
+  /// hessian() widened.
+  torch::Tensor wide_hessian() const;
+  bool has_wide_sums() const { return gram_.defined() && gram_.scalar_type() == at::kDouble; }
+  torch::Tensor dead() const;    ///< [in] bool, columns that were zero in every token
+  int64_t dead_columns() const;  ///< how many
 
  private:
   double accessor_factor() const;
   void rescale(int exponent);
+  void move_to(const torch::Device& device);
 
   int64_t columns_, tokens_ = 0, sequences_ = 0;
   Needs needs_;
-  bool empty_ = true;      // no non-zero value seen yet, exponent_ undecided
-  int exponent_ = 0;       // sums are of x * 2^-exponent_
-  double largest_ = 0;     // |x|
+  torch::Device device_ = at::kCPU;
+  bool empty_ = true;            // no non-zero value seen yet, exponent_ undecided
+  int exponent_ = 0;             // sums are of x * 2^-exponent_
+  double largest_ = 0;           // |x|
   torch::Tensor sum_, sq_norm_;  // [in] float64
-  torch::Tensor gram_;           // [in, in] float32, upper triangle
+  torch::Tensor gram_;           // [in, in] float32 or, when narrow, float64; upper triangle
 };
 
 }  // namespace cupel

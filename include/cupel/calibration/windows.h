@@ -21,8 +21,8 @@ struct Calibration {
   std::string notes;
 
   Calibration() = default;
-  Calibration(const torch::Tensor& tokens);                // int64 [samples, length] or [length]
-  Calibration(std::vector<torch::Tensor> samples);         // each int64 [length]
+  Calibration(const torch::Tensor& tokens);         // int64 [samples, length] or [length]
+  Calibration(std::vector<torch::Tensor> samples);  // each int64 [length]
 
   int64_t tokens() const;
   /// SHA-256 over the number of samples, their lengths and ids.
@@ -36,8 +36,8 @@ struct WindowOptions {
   int64_t samples = 128;
   int64_t length = 2048;
   int64_t seed = 0;
-  std::string field = "text";         ///< of a .jsonl record
-  int64_t max_documents_tried = 0;    ///< .jsonl: 0 = 100 x samples + 10 x documents
+  std::string field = "text";       ///< of a .jsonl record
+  int64_t max_documents_tried = 0;  ///< .jsonl: 0 = 100 x samples + 10 x documents
 };
 
 /// Draws `samples` windows of `length` tokens with the papers' sampling (Python's random.seed and

@@ -26,9 +26,9 @@ class CheckpointReader {
   const std::string& config_text() const { return config_text_; }  ///< config.json as it stands
   std::vector<std::string> names() const;                          ///< sorted
   bool contains(const std::string& name) const { return shard_of_.count(name) > 0; }
-  const TensorInfo& info(const std::string& name) const;           ///< FormatError when absent
-  torch::Tensor read(const std::string& name) const;               ///< new CPU memory
-  uint64_t bytes() const;                                          ///< of all tensors
+  const TensorInfo& info(const std::string& name) const;  ///< FormatError when absent
+  torch::Tensor read(const std::string& name) const;      ///< new CPU memory
+  uint64_t bytes() const;                                 ///< of all tensors
 
   /// Shard file names in order; one "model.safetensors" for an unsharded checkpoint.
   const std::vector<std::string>& shard_names() const { return shard_names_; }
@@ -51,7 +51,7 @@ void copy_companion_files(const std::string& from, const std::string& to,
                           const std::vector<std::string>& except = {});
 
 /// Writes model.safetensors.index.json for the given shards (file name -> its tensors) atomically.
-void write_index(const std::string& dir,
-                 const std::map<std::string, std::string>& shard_of_tensor, uint64_t total_size);
+void write_index(const std::string& dir, const std::map<std::string, std::string>& shard_of_tensor,
+                 uint64_t total_size);
 
 }  // namespace cupel

@@ -49,8 +49,8 @@ class SafetensorsFile {
   const std::vector<TensorInfo>& tensors() const;              ///< in file order
   const std::map<std::string, std::string>& metadata() const;  ///< "__metadata__", may be empty
   bool contains(const std::string& name) const;
-  const TensorInfo& info(const std::string& name) const;       ///< FormatError when absent
-  torch::Tensor read(const std::string& name) const;           ///< new CPU memory
+  const TensorInfo& info(const std::string& name) const;  ///< FormatError when absent
+  torch::Tensor read(const std::string& name) const;      ///< new CPU memory
 
  private:
   struct State;

@@ -60,11 +60,11 @@ struct CompressionResult {
   std::string propagation;
   std::string calibration_hash;  ///< "" without calibration
   int64_t calibration_samples = 0, calibration_tokens = 0;
-  std::string allocation;             ///< its name, or ""
+  std::string allocation;  ///< its name, or ""
   bool keep_zeros = false;
-  std::vector<LayerPlan> plan;        ///< in model order
-  std::vector<LayerResult> layers;    ///< in model order
-  std::vector<std::string> skipped;   ///< linear layers left as they were
+  std::vector<LayerPlan> plan;       ///< in model order
+  std::vector<LayerResult> layers;   ///< in model order
+  std::vector<std::string> skipped;  ///< linear layers left as they were
   double seconds = 0;
 
   int64_t weights() const;       ///< in the compressed layers
@@ -72,7 +72,7 @@ struct CompressionResult {
   int64_t packed_bytes() const;  ///< of the compressed layers (computed)
   /// Layer name -> [out, in] bool, true = keep; std::invalid_argument when masks were dropped.
   std::map<std::string, torch::Tensor> masks() const;
-  std::string to_json() const;   ///< everything but tensors
+  std::string to_json() const;  ///< everything but tensors
 };
 
 /// Compresses every linear layer inside the blocks, block by block, calibrating each on the text
@@ -89,7 +89,6 @@ CompressionResult compress(Model& model, const Calibration& calibration,
 CompressionResult compress_checkpoint(const std::string& input_dir, const Calibration& calibration,
                                       const Compressor& compressor, const std::string& output_dir,
                                       const CompressOptions& options = {},
-                                      const LoadOptions& load = {},
-                                      const SaveOptions& save = {});
+                                      const LoadOptions& load = {}, const SaveOptions& save = {});
 
 }  // namespace cupel

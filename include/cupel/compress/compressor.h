@@ -41,11 +41,11 @@ struct LayerResult {
   std::optional<double> damping;         ///< as a fraction of the Hessian's mean diagonal
   std::vector<std::string> rungs;        ///< every attempt of a damping ladder
   int64_t rows = 0, columns = 0;
-  int64_t dead_columns = 0;              ///< inputs that were zero in every calibration token
-  int64_t tokens = 0;                    ///< calibration tokens that reached the layer
-  int64_t packed_bytes = 0;              ///< size if packed (computed, see packed_bytes())
+  int64_t dead_columns = 0;  ///< inputs that were zero in every calibration token
+  int64_t tokens = 0;        ///< calibration tokens that reached the layer
+  int64_t packed_bytes = 0;  ///< size if packed (computed, see packed_bytes())
   double seconds = 0;
-  std::vector<std::string> notes;        ///< whatever a reader of the result should know
+  std::vector<std::string> notes;  ///< whatever a reader of the result should know
 
   Quantized quantized() const { return {codes, scales, zeros, group_index, bits}; }
 };

@@ -8,8 +8,8 @@
 namespace cupel {
 
 struct GptqOptions {
-  double damping = 0.01;  ///< added to the Hessian's diagonal, as a fraction of its mean
-  int64_t block = 128;    ///< columns between two updates of those that follow
+  double damping = 0.01;       ///< added to the Hessian's diagonal, as a fraction of its mean
+  int64_t block = 128;         ///< columns between two updates of those that follow
   std::string order = "none";  ///< "activation": columns by falling Hessian diagonal (act-order)
   /// Fit all grids on the uncompressed weights, groups in the order of the matrix, so that
   /// group_index stays j / group whatever the order.

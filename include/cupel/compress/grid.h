@@ -14,13 +14,14 @@ namespace cupel {
 
 /// A uniform grid for weights: how many values, over which columns, chosen how.
 struct Grid {
-  int64_t bits = 4;                     ///< 1 to 8
-  int64_t group = 0;                    ///< columns that share a scale; 0 = a whole row. The last
-                                        ///< group may be short.
-  bool symmetric = false;               ///< zero point fixed at 2^(bits-1)
-  std::string clip = "min_max";         ///< the quantizer that chooses scales: "min_max", "mse",
-                                        ///< "hessian" (in Gptq and SparseGpt only), or your own
-  std::string scale_dtype = "float32";  ///< scales are rounded to it: "float32", "float16", "bfloat16"
+  int64_t bits = 4;              ///< 1 to 8
+  int64_t group = 0;             ///< columns that share a scale; 0 = a whole row. The last
+                                 ///< group may be short.
+  bool symmetric = false;        ///< zero point fixed at 2^(bits-1)
+  std::string clip = "min_max";  ///< the quantizer that chooses scales: "min_max", "mse",
+                                 ///< "hessian" (in Gptq and SparseGpt only), or your own
+  std::string scale_dtype =
+      "float32";  ///< scales are rounded to it: "float32", "float16", "bfloat16"
 };
 
 /// What a quantizer works on: the columns that share one grid per row.

@@ -21,13 +21,13 @@ std::string to_string(Rules rules);
 
 /// Which weights are to go: a fraction of a comparison group, or all but n of every m.
 struct Pattern {
-  double sparsity = 0;              ///< fraction of zeros; of n:m, 1 - n / m
-  int64_t n = 0, m = 0;             ///< n kept of every m; 0 = unstructured
-  Scope scope = Scope::automatic;   ///< automatic = the criterion's own
-  int64_t count = -1;               ///< exactly so many weights instead of `sparsity`; -1 = unset
+  double sparsity = 0;             ///< fraction of zeros; of n:m, 1 - n / m
+  int64_t n = 0, m = 0;            ///< n kept of every m; 0 = unstructured
+  Scope scope = Scope::automatic;  ///< automatic = the criterion's own
+  int64_t count = -1;              ///< exactly so many weights instead of `sparsity`; -1 = unset
 
   bool is_n_of_m() const { return m > 0; }
-  std::string to_string() const;    ///< "50%", "50% by row", "2:4"
+  std::string to_string() const;  ///< "50%", "50% by row", "2:4"
 };
 
 /// Prunes a fraction within the criterion's published comparison group.

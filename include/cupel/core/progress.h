@@ -13,12 +13,12 @@ namespace cupel {
 /// Where a long call stands. `done` of `total` steps of `stage` ("calibrate", "compress", "score").
 struct Progress {
   std::string stage;
-  std::string name;        ///< the layer, file or task at hand
+  std::string name;  ///< the layer, file or task at hand
   int64_t done = 0;
   int64_t total = 0;
-  double seconds = 0;      ///< since the call began
+  double seconds = 0;                                      ///< since the call began
   double loss = std::numeric_limits<double>::quiet_NaN();  ///< of the layer just finished, if any
-  bool layer_done = false; ///< true on the one report that ends a layer
+  bool layer_done = false;  ///< true on the one report that ends a layer
 };
 
 /// Called on the caller's own thread, at least twice a second; false cancels (throws Cancelled).

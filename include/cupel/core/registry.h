@@ -19,8 +19,8 @@ class Registry {
   void add(const std::string& name, Value value) {
     const std::lock_guard lock(mutex_);
     check(!name.empty(), "registry", "a ", kind_, " needs a name.");
-    check(values_.emplace(name, std::move(value)).second, "registry", kind_, " names are unique. Got '",
-          name, "' a second time.");
+    check(values_.emplace(name, std::move(value)).second, "registry", kind_,
+          " names are unique. Got '", name, "' a second time.");
   }
 
   /// Forgets `name`; an unknown name is an error.
@@ -36,7 +36,8 @@ class Registry {
     if (found != values_.end()) return found->second;
     std::string known;
     for (const auto& [key, value] : values_) known += (known.empty() ? "" : ", ") + key;
-    throw std::invalid_argument(c10::str("[cupel] unknown ", kind_, " '", name, "'; known: ", known, "."));
+    throw std::invalid_argument(
+        c10::str("[cupel] unknown ", kind_, " '", name, "'; known: ", known, "."));
   }
 
   /// All names, sorted.

@@ -14,10 +14,10 @@ namespace cupel {
 class Model;
 
 struct EvaluateOptions {
-  std::string data = "";         ///< folder of data sets: DATA/wikitext2/wiki.test.raw, ...
-  std::string text = "";         ///< text for "perplexity" when the task names no file
-  int64_t length = 0;            ///< perplexity window; 0 = min(2048, the model's positions)
-  std::string protocol = "gptq"; ///< perplexity protocol
+  std::string data = "";          ///< folder of data sets: DATA/wikitext2/wiki.test.raw, ...
+  std::string text = "";          ///< text for "perplexity" when the task names no file
+  int64_t length = 0;             ///< perplexity window; 0 = min(2048, the model's positions)
+  std::string protocol = "gptq";  ///< perplexity protocol
   ProgressFunction progress = {};
 };
 
@@ -27,8 +27,8 @@ using Metrics = std::map<std::string, std::map<std::string, std::map<std::string
 /// The outcome of an evaluation, with its provenance.
 struct Scores {
   TokenModelInfo model;
-  std::string tokenizer;  ///< fingerprint
-  Metrics metrics;        ///< metrics["perplexity"]["gptq"]["perplexity"]
+  std::string tokenizer;                           ///< fingerprint
+  Metrics metrics;                                 ///< metrics["perplexity"]["gptq"]["perplexity"]
   std::map<std::string, Perplexity> perplexities;  ///< task -> everything about it
 
   std::string to_json() const;

@@ -18,17 +18,17 @@ struct PerplexityOptions {
 
 /// A perplexity with everything needed to compare it with another one.
 struct Perplexity {
-  double value = 0;           ///< exp(loss)
-  double loss = 0;            ///< nats per scored token
+  double value = 0;  ///< exp(loss)
+  double loss = 0;   ///< nats per scored token
   std::string protocol;
-  int64_t length = 0;         ///< tokens a window
+  int64_t length = 0;  ///< tokens a window
   int64_t windows = 0;
-  int64_t tokens = 0;         ///< in the whole text
-  int64_t scored = 0;         ///< tokens that were predicted
-  int64_t dropped = 0;        ///< tokens of the tail that fill no window
-  std::string file;           ///< base name
+  int64_t tokens = 0;   ///< in the whole text
+  int64_t scored = 0;   ///< tokens that were predicted
+  int64_t dropped = 0;  ///< tokens of the tail that fill no window
+  std::string file;     ///< base name
   std::string file_sha256;
-  std::string tokenizer;      ///< fingerprint
+  std::string tokenizer;  ///< fingerprint
   TokenModelInfo model;
   std::vector<double> window_losses;  ///< mean nats of each window, for paired comparison
   double seconds = 0;

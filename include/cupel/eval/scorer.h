@@ -28,7 +28,7 @@ struct GenerationRequest {
 struct Generation {
   std::string text;
   int64_t tokens = 0;
-  std::string finish;             ///< "stop", "end" (end of sequence) or "length"
+  std::string finish;  ///< "stop", "end" (end of sequence) or "length"
 };
 
 /// Text in, scores out: the waist that tasks see.

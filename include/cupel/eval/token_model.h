@@ -15,10 +15,10 @@ class Model;
 /// What a token model says of itself; goes into every result.
 struct TokenModelInfo {
   int64_t vocabulary = 0;
-  int64_t max_length = 0;      ///< most tokens of one sequence, state included
+  int64_t max_length = 0;  ///< most tokens of one sequence, state included
   std::string device = "", dtype = "";
   std::string fingerprint = "";  ///< SHA-256 of the weights as they are now; "" when unknown
-  bool has_states = false;     ///< prefill() works; without it shared prefixes are recomputed
+  bool has_states = false;       ///< prefill() works; without it shared prefixes are recomputed
 };
 
 /// Tokens -> next-token logits: what an evaluation needs of a model.

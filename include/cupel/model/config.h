@@ -8,8 +8,8 @@ namespace cupel {
 /// Rotary position embedding: how positions turn into angles.
 struct RopeConfig {
   double theta = 10000.0;
-  std::string type = "default";  ///< "default", "linear" or "llama3"
-  double factor = 1.0;           ///< linear, llama3
+  std::string type = "default";                          ///< "default", "linear" or "llama3"
+  double factor = 1.0;                                   ///< linear, llama3
   double low_freq_factor = 1.0, high_freq_factor = 4.0;  ///< llama3
   int64_t original_positions = 0;                        ///< llama3
 };

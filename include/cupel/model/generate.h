@@ -10,10 +10,10 @@ namespace cupel {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 64;
-  double temperature = 0;       ///< 0 = greedy (ties: the lowest id)
-  int64_t top_k = 0;            ///< sample among the k likeliest; 0 = all
-  double top_p = 1.0;           ///< sample within this probability mass
-  uint64_t seed = 0;            ///< of this call's own random numbers
+  double temperature = 0;          ///< 0 = greedy (ties: the lowest id)
+  int64_t top_k = 0;               ///< sample among the k likeliest; 0 = all
+  double top_p = 1.0;              ///< sample within this probability mass
+  uint64_t seed = 0;               ///< of this call's own random numbers
   std::vector<int64_t> stop = {};  ///< ids that end the text (not part of it)
   ProgressFunction progress = {};
 };

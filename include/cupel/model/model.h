@@ -23,10 +23,10 @@ struct KeyValues {
 
 /// What flows through a block while it runs stage by stage.
 struct BlockState {
-  torch::Tensor hidden;          ///< residual stream [batch, length, hidden]
-  torch::Tensor carried;         ///< what a stage hands to the next one
-  torch::Tensor cos, sin;        ///< rotary tables of these positions [length, head_dim]
-  KeyValues* cache = nullptr;    ///< extended by the block when given
+  torch::Tensor hidden;        ///< residual stream [batch, length, hidden]
+  torch::Tensor carried;       ///< what a stage hands to the next one
+  torch::Tensor cos, sin;      ///< rotary tables of these positions [length, head_dim]
+  KeyValues* cache = nullptr;  ///< extended by the block when given
 };
 
 /// A linear layer of a block under its Hugging Face name ("model.layers.0.self_attn.q_proj").
@@ -71,9 +71,9 @@ struct Architecture {
 Registry<Architecture>& architectures();
 
 struct LoadOptions {
-  std::string dtype = "auto";   ///< "auto" (as stored), "float32", "bfloat16" or "float16"
+  std::string dtype = "auto";  ///< "auto" (as stored), "float32", "bfloat16" or "float16"
   std::string device = "cpu";
-  bool lazy = false;            ///< read a block only when it is used
+  bool lazy = false;  ///< read a block only when it is used
 };
 
 /// A runnable decoder-only language model.

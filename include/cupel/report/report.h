@@ -16,7 +16,7 @@ struct Table {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
 
-  std::string to_csv() const;       ///< RFC 4180 quoting
+  std::string to_csv() const;  ///< RFC 4180 quoting
   std::string to_markdown() const;
 };
 

@@ -15,7 +15,8 @@ class Tokenizer {
 
   /// Token ids of UTF-8 `text`; with `special_tokens`, what the tokenizer's own configuration adds
   /// (for Llama one BOS in front), once for the whole text.
-  virtual std::vector<int64_t> encode(const std::string& text, bool special_tokens = true) const = 0;
+  virtual std::vector<int64_t> encode(const std::string& text,
+                                      bool special_tokens = true) const = 0;
 
   /// Text of `ids`; special tokens (BOS, EOS, padding) give no text.
   virtual std::string decode(const std::vector<int64_t>& ids) const = 0;

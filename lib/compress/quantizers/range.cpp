@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <cmath>
 #include <limits>
 
 #include "cupel/core/progress.h"
@@ -41,6 +42,9 @@ GridValues grid_of_range(const torch::Tensor& low, const torch::Tensor& high, co
 GridValues shrink_range(const GridRequest& request, int64_t candidates,
                         const std::function<torch::Tensor(const torch::Tensor&)>& error) {
   const auto [low, high] = range_of_rows(request);
+  // In units of the largest weight: powers of an error leave float32 long before the error does.
+  const double largest = request.weight.abs().max().item<double>();
+  const double unit = largest > 0 ? std::ldexp(1.0, std::ilogb(largest)) : 1.0;
   GridValues best = grid_of_range(low, high, request.grid);
   auto least = at::full_like(low, std::numeric_limits<double>::infinity());
   for (int64_t i = 0; i < candidates; ++i) {
@@ -49,7 +53,7 @@ GridValues shrink_range(const GridRequest& request, int64_t candidates,
     GridValues values = grid_of_range(low * share, high * share, request.grid);
     const auto codes = grid_codes(request.weight, values, request.grid.bits);
     const auto rounded = (codes - values.zeros.unsqueeze(1)) * values.scales.unsqueeze(1);
-    const auto found = error(rounded - request.weight);
+    const auto found = error((rounded - request.weight) / unit);
     const auto better = found < least;
     least = at::where(better, found, least);
     best.scales = at::where(better, values.scales, best.scales);

@@ -124,8 +124,7 @@ class LlamaBlock : public Block {
     if (past > 0 && length > 1) {  // the causal flag would align the triangle at the wrong corner
       mask = at::ones({length, past + length}, x.options().dtype(torch::kBool)).tril(past);
     }
-    const auto out =
-        at::scaled_dot_product_attention(q, k, v, mask, 0.0, past == 0 && length > 1);
+    const auto out = at::scaled_dot_product_attention(q, k, v, mask, 0.0, past == 0 && length > 1);
     return out.transpose(1, 2).reshape({batch, length, config_.heads * d});
   }
 

@@ -26,6 +26,21 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def fraction(text: str) -> float:
+    """An argparse type: a fraction."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if 1 < value <= 100:
+        raise argparse.ArgumentTypeError(
+            f"must be a fraction from 0 to 1. Got {text}; for {text} % write {value / 100:g}."
+        )
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction from 0 to 1. Got {text}.")
+    return value
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """MODEL, --dtype and --device."""
     parser.add_argument(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import methods
 from .arguments import add_model, check_length, load_tokenizer, whole_number
 from .display import ProgressDisplay, bytes_text, pairs
 from .errors import SHORTER, UsageError, hint
@@ -17,34 +17,10 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   cupel compress MODEL --method wanda --sparsity 0.5 --calibration c4.jsonl --out MODEL-50
   cupel compress MODEL --method wanda --pattern 2:4 --calibration c4.jsonl --out MODEL-2of4
-  cupel compress MODEL --bits 4 --group 128 --out MODEL-4bit"""
-
-
-def sparsity(text: str) -> float:
-    """An argparse type: a fraction."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if 1 < value <= 100:
-        raise argparse.ArgumentTypeError(
-            f"must be a fraction from 0 to 1. Got {text}; for {text} % write {value / 100:g}."
-        )
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a fraction from 0 to 1. Got {text}.")
-    return value
-
-
-def pattern(text: str) -> tuple[int, int]:
-    """An argparse type: n:m."""
-    match = re.fullmatch(r"(\d+):(\d+)", text)
-    n, m = (int(match[1]), int(match[2])) if match else (1, 0)
-    if n > m:
-        raise argparse.ArgumentTypeError(
-            f"must be n:m, n kept of every m columns, so n is at most m (2:4 keeps two of four). "
-            f"Got {text}."
-        )
-    return n, m
+  cupel compress MODEL --method gptq --bits 4 --group 128 --calibration c4.jsonl --out MODEL-4bit
+  cupel compress MODEL --method sparsegpt,gptq --pattern 2:4 --bits 4 --calibration c4.jsonl \\
+      --out MODEL-2of4-4bit
+  cupel compress MODEL --bits 4 --group 128 --out MODEL-rtn-4bit"""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,24 +35,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run)
     add_model(parser)
-    parser.add_argument(
-        "--method",
-        help="magnitude or wanda (with --sparsity or --pattern), rtn (with --bits)",
-    )
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--sparsity", type=sparsity, metavar="S", help="fraction of zeros, 0 to 1")
-    target.add_argument("--pattern", type=pattern, metavar="N:M", help="keep N of every M columns")
-    target.add_argument(
-        "--bits", type=whole_number(1, 8), metavar="B", help="quantize, 1 to 8 bits"
-    )
-    parser.add_argument(
-        "--group",
-        type=whole_number(0),
-        default=0,
-        help="columns that share a scale (default: 0, a whole row)",
-    )
-    parser.add_argument("--symmetric", action="store_true", help="fixed zero point")
-    parser.add_argument("--rules", choices=("exact", "published"), default="exact")
+    methods.add_arguments(parser)
     text = parser.add_argument_group("calibration")
     text.add_argument("--calibration", type=Path, metavar="FILE", help=".txt, .jsonl or .jsonl.gz")
     text.add_argument("--samples", type=whole_number(1), default=128, help="default: 128")
@@ -91,29 +50,13 @@ def add_parser(subparsers: Any) -> None:
     layers.add_argument("--skip", nargs="+", default=[], metavar="PAT", help="leave these alone")
     layers.add_argument("--only", nargs="+", default=[], metavar="PAT", help="compress only these")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-
-
-def make_compressor(args: argparse.Namespace) -> cupel.Compressor:
-    """The compressor that the arguments name, or a UsageError."""
-    import cupel
-
-    method = args.method or ("rtn" if args.bits else None)
-    known = ", ".join([*cupel.criteria(), "rtn"])
-    if method is None:
-        raise UsageError(
-            f"--sparsity and --pattern need a --method, such as wanda; known: {known}."
-        )
-    if method == "rtn":
-        if not args.bits:
-            raise UsageError("rtn quantizes: give it --bits instead of --sparsity or --pattern.")
-        grid = cupel.Grid(bits=args.bits, group=args.group, symmetric=args.symmetric)
-        return cupel.Rtn(grid, rules=args.rules)
-    if method not in cupel.criteria():
-        raise UsageError(f"unknown --method {method}; known: {known}.")
-    if args.bits:
-        raise UsageError(f"{method} prunes: give it --sparsity or --pattern; --bits is for rtn.")
-    goal = cupel.n_of_m(*args.pattern) if args.pattern else cupel.unstructured(args.sparsity)
-    return cupel.Prune(method, goal, rules=args.rules)
+    parser.add_argument(
+        "--format",
+        choices=("auto", "dense", "pack-quantized"),
+        default="auto",
+        help="of the weights: pack-quantized (compressed-tensors, 4 and 8 bits) is small, dense is "
+        "what every tool reads; auto packs what can be packed",
+    )
 
 
 def check_out(folder: Path) -> None:
@@ -143,18 +86,48 @@ def calibration_windows(args: argparse.Namespace, positions: int) -> Any:
         )
 
 
+def choose_format(args: argparse.Namespace, config: cupel.ModelConfig) -> tuple[str, str]:
+    """The format to write, and why it is not the small one; a UsageError when that was asked for."""
+    reasons = []
+    if args.bits is None:
+        reasons.append("nothing is quantized")
+    elif args.bits not in (4, 8):
+        reasons.append(f"{args.bits} bits have no packed format")
+    if args.order != "none" and args.group and not args.static_groups:
+        reasons.append("act-order groups need --static-groups to be packed")
+    if args.group:
+        widths = {config.hidden, config.intermediate, config.heads * config.head_dim}
+        uneven = sorted(width for width in widths if width % args.group)
+        if uneven:
+            reasons.append(f"groups of {args.group} do not divide {uneven[0]} columns")
+    if args.format == "pack-quantized" and reasons:
+        raise UsageError(f"--format pack-quantized: {reasons[0]}.")
+    if args.format == "dense":
+        return "dense", "as asked"
+    return ("dense", reasons[0]) if reasons else ("pack-quantized", "")
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs the sub-command."""
     import cupel
 
-    compressor = make_compressor(args)
-    if compressor.needs != cupel.Needs.none and args.calibration is None:
+    compressor = methods.make_compressor(args)
+    allocation = methods.make_allocation(args)
+    needs_text = compressor.needs != cupel.Needs.none or (allocation and allocation.needs_text)
+    if needs_text and args.calibration is None:
         raise UsageError(
-            f"{args.method} needs calibration text: add --calibration FILE (.txt or .jsonl)."
+            f"{args.allocation if compressor.needs == cupel.Needs.none else args.method} needs "
+            "calibration text: add --calibration FILE (.txt or .jsonl)."
         )
     check_out(args.out)
-    config = cupel.load_model(args.model, lazy=True).config
-    windows = calibration_windows(args, config.max_positions)
+    model = cupel.load_model(args.model, dtype=args.dtype, lazy=True)
+    form, why_dense = choose_format(args, model.config)
+    scale_dtype = args.scale_dtype
+    if scale_dtype == "auto":
+        packed = form == "pack-quantized"
+        scale_dtype = str(model.dtype).removeprefix("torch.") if packed else "float32"
+    compressor = methods.make_compressor(args, scale_dtype)
+    windows = calibration_windows(args, model.config.max_positions)
     with ProgressDisplay("compress") as display:
         result = cupel.compress_checkpoint(
             args.model,
@@ -164,15 +137,20 @@ def run(args: argparse.Namespace) -> int:
             propagation=args.propagation,
             skip=args.skip,
             only=args.only,
+            allocation=allocation,
+            keep_zeros=args.keep_zeros,
             dtype=args.dtype,
             device=args.device,
+            format=form,
             progress=display,
         )
-    print(summary(result, args.model, args.out))
+    print(summary(result, args.model, args.out, form, why_dense))
     return 0
 
 
-def summary(result: cupel.CompressionResult, dense: Path, compressed: Path) -> str:
+def summary(
+    result: cupel.CompressionResult, dense: Path, compressed: Path, form: str, why_dense: str
+) -> str:
     """What was done and what it takes, in a few lines."""
     import cupel
 
@@ -181,10 +159,12 @@ def summary(result: cupel.CompressionResult, dense: Path, compressed: Path) -> s
     measured = [layer for layer in result.layers if layer.relative_error is not None]
     rows = [
         ("method", result.method),
+        ("allocation", result.allocation),
         ("layers", f"{len(result.layers)} compressed, {len(result.skipped)} left alone"),
         ("weights", f"{result.weights:,}"),
         ("sparsity", f"{result.sparsity:.4%} exact zeros"),
     ]
+    rows = [row for row in rows if row[1]]
     if measured:
         worst = max(measured, key=lambda layer: layer.relative_error)
         mean = sum(layer.relative_error for layer in measured) / len(measured)
@@ -195,13 +175,30 @@ def summary(result: cupel.CompressionResult, dense: Path, compressed: Path) -> s
     else:
         rows += [("mean relative error", "-"), ("worst layer", "-")]
     rows += [
+        ("format", form if form != "dense" else f"dense ({why_dense})"),
         ("on disk, dense", bytes_text(cupel.weight_bytes_on_disk(dense))),
         ("on disk, compressed", bytes_text(cupel.weight_bytes_on_disk(compressed))),
-        ("if packed (computed)", bytes_text(packed_bytes(compressed))),
-        ("seconds", f"{result.seconds:.1f}"),
-        ("written to", str(compressed)),
     ]
-    notes = ["Written in the dense format: not smaller on disk than the weights it was made from."]
+    if form == "dense":
+        rows.append(("if packed (computed)", bytes_text(packed_bytes(compressed))))
+    rows += [("seconds", f"{result.seconds:.1f}"), ("written to", str(compressed))]
+    notes = told(result)
+    if form == "dense":
+        notes.append(
+            "Written in the dense format: not smaller on disk than the weights it was made from."
+        )
     if not measured:
         notes.append("Errors are '-': they are measured on text, and no --calibration was given.")
     return "\n".join([pairs(rows), *notes])
+
+
+def told(result: cupel.CompressionResult) -> list[str]:
+    """A line for each layer where a method had to do something else than was asked."""
+    lines = []
+    for layer in result.layers:
+        if layer.rungs:
+            lines.append(
+                f"{layer.name}: damping {layer.damping:g} after {len(layer.rungs)} attempts."
+            )
+        lines += [f"{layer.name}: {note}." for note in layer.notes if " instead" in note]
+    return lines
