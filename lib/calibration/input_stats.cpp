@@ -95,9 +95,8 @@ void InputStats::add(const torch::Tensor& input, int64_t sequences,
     // 2^-k can exceed float32 for k near -149, so the product is formed in double there.
     const bool wide = part.scalar_type() == at::kDouble || std::abs(exponent_) > 120;
     // Contiguous, so that the strides of the caller's tensor choose no other kernel.
-    const auto x = (part.to(wide ? at::kDouble : at::kFloat) * factor)
-                       .to(device_, at::kFloat)
-                       .contiguous();
+    const auto x =
+        (part.to(wide ? at::kDouble : at::kFloat) * factor).to(device_, at::kFloat).contiguous();
     if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
     if (sq_norm_.defined()) {  // apart from gram_, so that asking for more changes no result
       const auto d = x.to(at::kDouble);

@@ -18,6 +18,17 @@ torch::Dtype scale_dtype(const std::string& name) {
                               "'.");
 }
 
+// Throws unless `good` [out] holds for what a quantizer returned in every row.
+void check_rows(const torch::Tensor& good, const torch::Tensor& values, const std::string& rule,
+                const Grid& grid, const std::string& name) {
+  if (good.all().item<bool>()) return;
+  const int64_t row = good.logical_not().nonzero()[0][0].item<int64_t>();
+  throw NumericalError(c10::str("[Grid] ", rule, ". Got ", values[row].item<float>(),
+                                " from quantizer '", grid.clip, "' in row ", row,
+                                name.empty() ? "" : " of ", name,
+                                "; try scale_dtype=\"float32\" or another clip."));
+}
+
 }  // namespace
 
 Registry<Quantizer>& quantizers() {
@@ -57,16 +68,13 @@ GridValues fit_grid(const GridRequest& request, const std::string& name) {
         at::where(at::logical_and(stored == 0, exact > 0), at::full_like(stored, smallest), stored);
   }
   values.scales = stored.to(at::kFloat);
-  const double top = static_cast<double>((1 << request.grid.bits) - 1);
-  values.zeros = values.zeros.to(at::kFloat).clamp(0.0, top);
-  const auto usable = at::logical_and(values.scales > 0, at::isfinite(values.scales));
-  if (!usable.all().item<bool>()) {
-    const int64_t row = usable.logical_not().nonzero()[0][0].item<int64_t>();
-    throw NumericalError(c10::str("[Grid] scales must be positive and finite in ",
-                                  request.grid.scale_dtype, ". Got ", exact[row].item<float>(),
-                                  " in row ", row, name.empty() ? "" : " of ", name,
-                                  "; try scale_dtype=\"float32\"."));
-  }
+  check_rows(at::logical_and(values.scales > 0, at::isfinite(values.scales)), exact,
+             "scales must be positive and finite in " + request.grid.scale_dtype, request.grid,
+             name);
+  const auto zeros = values.zeros.to(at::kFloat);
+  check_rows(zeros == at::round(zeros), zeros, "zeros are whole numbers", request.grid, name);
+  // Beyond its ends a grid has no code for zero: the nearest end is what is left.
+  values.zeros = zeros.clamp(0.0, static_cast<double>((1 << request.grid.bits) - 1));
   return values;
 }
 

@@ -77,7 +77,8 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
   const int64_t width = grid.group == 0 ? columns : grid.group;
   // Grids are fitted on the weights as they are, where the range of scale_dtype means something.
   const auto fit = [=, this](const torch::Tensor& part, const torch::Tensor& factor) {
-    GridValues values = fit_grid({scaled(part, unit_), grid, rules, factor}, name_);
+    const auto narrow = factor.to(at::kFloat);
+    GridValues values = fit_grid({scaled(part, unit_), grid, rules, narrow}, name_);
     return GridValues{scaled(values.scales, 1.0 / unit_), values.zeros};
   };
   SweepGrid made;

@@ -1,3 +1,5 @@
+#include <torch/csrc/autograd/python_variable.h>
+
 #include "bindings.h"
 
 namespace cupel::python {
@@ -45,7 +47,10 @@ Quantizer make_quantizer(const std::string& name, const py::function& fit) {
   return [name, held = hold(fit)](const GridRequest& request) {
     py::gil_scoped_acquire gil;
     const py::object made = (*held)(request.weight, request.grid, tensor_or_none(request.factor));
-    if (!py::isinstance<py::tuple>(made) || py::len(made) != 2) {
+    const auto is_tensor = [&](int i) {
+      return THPVariable_Check(py::object(made[py::int_(i)]).ptr());
+    };
+    if (!py::isinstance<py::tuple>(made) || py::len(made) != 2 || !is_tensor(0) || !is_tensor(1)) {
       throw std::invalid_argument("[Grid] quantizer '" + name + "' returns (scales, zeros). Got " +
                                   py::repr(made).cast<std::string>() + ".");
     }

@@ -29,7 +29,7 @@ struct GridRequest {
   torch::Tensor weight;  ///< float32 [out, columns]
   const Grid& grid;
   Rules rules = Rules::exact;
-  /// R upper triangular, [columns, columns]: an error dW of these columns costs |dW R|^2. Undefined
+  /// R upper triangular, float32 [columns, columns]: an error dW of these columns costs |dW R|^2. Undefined
   /// where nothing is known of the inputs; Gptq and SparseGpt give it.
   torch::Tensor factor = {};
 };
