@@ -57,16 +57,19 @@ def compressors() -> list[tuple[str, Any]]:
     """What the demonstration shows, by the name in its table."""
     import cupel
 
-    half, two_of_four = cupel.unstructured(0.5), cupel.n_of_m(2, 4)
-    pruned = [
-        (f"{criterion} {label}", cupel.Prune(criterion, pattern))
-        for label, pattern in (("50 %", half), ("2:4", two_of_four))
-        for criterion in ("magnitude", "wanda")
-    ]
-    rounded = [
-        (f"rtn {bits} bits", cupel.Rtn(cupel.Grid(bits=bits, group=GROUP))) for bits in (8, 4, 3, 2)
-    ]
-    return pruned + rounded
+    rows = []
+    for label, pattern in (("50 %", cupel.unstructured(0.5)), ("2:4", cupel.n_of_m(2, 4))):
+        rows += [
+            (f"magnitude {label}", cupel.Prune("magnitude", pattern)),
+            (f"wanda {label}", cupel.Prune("wanda", pattern)),
+            (f"sparsegpt {label}", cupel.SparseGpt(pattern)),
+        ]
+    for bits in (8, 4, 3, 2):
+        grid = cupel.Grid(bits=bits, group=GROUP)
+        rows.append((f"rtn {bits} bits", cupel.Rtn(grid)))
+        if bits < 8:  # where rounding to nearest begins to cost something
+            rows.append((f"gptq {bits} bits", cupel.Gptq(grid)))
+    return rows
 
 
 def measure(name: str, model: Any, tokenizer: Any, text: Path, seconds: float | None) -> Row:
@@ -142,6 +145,6 @@ def summary(rows: list[Row], text: str, calibration_tokens: int) -> str:
         cells.append(cell)
     how = (
         f"Perplexity of {text} (protocol {measured.protocol}, {measured.windows} windows of "
-        f"{measured.length}); calibrated on {calibration_tokens:,} tokens; rtn in groups of {GROUP}."
+        f"{measured.length}); calibrated on {calibration_tokens:,} tokens; quantized in groups of {GROUP}."
     )
     return "\n".join([how, "", table(COLUMNS, cells), "", READING])
