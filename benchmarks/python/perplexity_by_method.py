@@ -80,16 +80,23 @@ def main() -> None:
             f"{dense.protocol}); calibrated on {args.samples} windows of {args.length}.\n"
         )
         print("| level | method | staged | block |\n| --- | --- | ---: | ---: |")
+        impossible = {}
         for level, name, compressor in methods(args.group):
             cells = []
             for propagation in ("staged", "block"):
                 model = cupel.load_model(args.model)
-                cupel.compress(
-                    model, windows, compressor, propagation=propagation, measure_loss=False
-                )
-                cells.append(f"{score(model).value:.3f}")
+                try:
+                    cupel.compress(
+                        model, windows, compressor, propagation=propagation, measure_loss=False
+                    )
+                    cells.append(f"{score(model).value:.3f}")
+                except ValueError as error:  # m that does not divide a width
+                    impossible[level] = str(error)
+                    cells.append("-")
                 print(f"{level} {name} {propagation}", file=sys.stderr)
             print(f"| {level} | {name} | {' | '.join(cells)} |", flush=True)
+        for level, reason in impossible.items():
+            print(f"\n{level}: {reason}")
 
 
 if __name__ == "__main__":
