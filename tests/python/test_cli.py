@@ -278,7 +278,7 @@ def test_ctrl_c_leaves_one_line_and_nothing_half_written(tiny_folder, texts, tmp
          "--out", str(out)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     first = process.stderr.readline()  # a layer is finished, so it is in the middle
     assert "self_attn" in first
