@@ -94,8 +94,10 @@ class Run {
     const auto& weight = linear.linear->weight();
     const auto before = mask_before(*linear.linear);
     const int64_t count = plan_.count(linear.name);
-    LayerResult made = plan_.method(linear.name)
-                           .compress(LayerTask{linear.name, weight, stats, before, nullptr, count});
+    const Compressor& method = plan_.method(linear.name);
+    const LayerTask task{linear.name, weight, stats, before, nullptr, count};
+    LayerResult made = options_.nan_policy == NanPolicy::keep ? compress_finite_rows(method, task)
+                                                              : method.compress(task);
     check(made.weight.defined() && made.weight.sizes() == linear.linear->weight().sizes(),
           "compress", "a compressor returns a weight of the same shape. Got ",
           made.weight.defined() ? made.weight.sizes() : at::IntArrayRef(), " for ",

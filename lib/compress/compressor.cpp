@@ -14,8 +14,8 @@ namespace cupel {
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
                                  const LayerOptions& options) const {
-  return compress(
-      LayerTask{options.name, weight, stats, options.mask, nullptr, options.prune_count});
+  const LayerTask task{options.name, weight, stats, options.mask, nullptr, options.prune_count};
+  return options.nan_policy == NanPolicy::keep ? compress_finite_rows(*this, task) : compress(task);
 }
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const LayerOptions& options) const {

@@ -219,8 +219,9 @@ void bind_layers(py::module_& m) {
 
 LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& weight,
                             const InputStats* stats, const std::string& name,
-                            const std::optional<torch::Tensor>& mask, int64_t prune_count) {
-  const LayerOptions options{name, none_or_tensor(mask), prune_count};
+                            const std::optional<torch::Tensor>& mask, int64_t prune_count,
+                            const std::string& nan_policy) {
+  const LayerOptions options{name, none_or_tensor(mask), prune_count, parse_nan_policy(nan_policy)};
   const ProgressReporter signals(make_progress(py::none()));
   const WorkScope working([&] { signals.report({.stage = "compress", .name = name}); });
   py::gil_scoped_release release;
@@ -266,6 +267,7 @@ A subclass defines compress(task: LayerTask) -> LayerResult, and may set `name` 
       .def(py::init<>())
       .def("compress", &compress_tensor, py::arg("weight"), py::arg("stats") = nullptr,
            py::arg("name") = "weight", py::arg("mask") = py::none(), py::arg("prune_count") = -1,
+           py::arg("nan_policy") = "refuse",
            R"(Compresses a bare tensor.
 
 Args:
@@ -274,6 +276,8 @@ Args:
     name: For messages.
     mask: [out, in] bool of an earlier pruning; what it prunes stays zero.
     prune_count: Exactly so many weights go, whatever the pattern's sparsity; -1 = as it says.
+    nan_policy: "refuse" weights that are not finite, or "keep" the rows that hold them as they are
+        and compress the others; the notes name them, and the result has no codes then.
 
 Returns:
     LayerResult

@@ -13,7 +13,8 @@ struct Arguments {
   Arguments(const py::object& tokens, const py::object& method, const std::string& propagation,
             const std::vector<std::string>& skip, const std::vector<std::string>& only,
             const py::dict& overrides, const py::object& allocation, bool keep_zeros,
-            bool keep_tensors, bool measure_loss, const py::object& progress)
+            const std::string& nan_policy, bool keep_tensors, bool measure_loss,
+            const py::object& progress)
       : calibration(as_calibration(tokens)), compressor(as_compressor(method)) {
     options.propagation = propagation;
     options.skip = skip;
@@ -25,6 +26,7 @@ struct Arguments {
     }
     options.allocation = as_allocation(allocation);
     options.keep_zeros = keep_zeros;
+    options.nan_policy = parse_nan_policy(nan_policy);
     options.keep_tensors = keep_tensors;
     options.measure_loss = measure_loss;
     options.progress = make_progress(progress);
@@ -73,10 +75,11 @@ void bind_compress_model(py::module_& m) {
       [](Model& model, const py::object& calibration, const py::object& compressor,
          const std::string& propagation, const std::vector<std::string>& skip,
          const std::vector<std::string>& only, const py::dict& overrides,
-         const py::object& allocation, bool keep_zeros, bool keep_tensors, bool measure_loss,
-         const py::object& progress) {
+         const py::object& allocation, bool keep_zeros, const std::string& nan_policy,
+         bool keep_tensors, bool measure_loss, const py::object& progress) {
         const Arguments given(calibration, compressor, propagation, skip, only, overrides,
-                              allocation, keep_zeros, keep_tensors, measure_loss, progress);
+                              allocation, keep_zeros, nan_policy, keep_tensors, measure_loss,
+                              progress);
         py::gil_scoped_release release;
         return compress(model, given.calibration, *given.compressor, given.options);
       },
@@ -84,8 +87,8 @@ void bind_compress_model(py::module_& m) {
       py::arg("propagation") = "staged", py::arg("skip") = std::vector<std::string>(),
       py::arg("only") = std::vector<std::string>(), py::arg("overrides") = py::dict(),
       py::arg("allocation") = py::none(), py::arg("keep_zeros") = false,
-      py::arg("keep_tensors") = false, py::arg("measure_loss") = true,
-      py::arg("progress") = py::none(),
+      py::arg("nan_policy") = "refuse", py::arg("keep_tensors") = false,
+      py::arg("measure_loss") = true, py::arg("progress") = py::none(),
       R"(Compresses every linear layer inside the blocks of a model, in place, block by block.
 
 Args:
@@ -103,6 +106,8 @@ Args:
     allocation: How many weights each layer loses: uniform(s), global_magnitude(s), owl(s), or a
         function of a LayerShape that returns the count. None: the pattern's share of each.
     keep_zeros: Treat weights that are exactly zero as pruned: they stay zero.
+    nan_policy: "refuse" layers with NaN or infinite weights, or "keep" the rows that hold them as
+        they are. (Text that runs through them ends in activations that are not finite, an error.)
     keep_tensors: Keep weights, codes and scales in the result as well.
     measure_loss: Collect what loss and relative_error need (a Gram matrix a layer).
     progress: Function of a Progress; returning False cancels (KeyboardInterrupt). Ctrl-C works.
@@ -118,10 +123,10 @@ Raises:
          const py::object& output, const std::string& propagation,
          const std::vector<std::string>& skip, const std::vector<std::string>& only,
          const py::dict& overrides, const py::object& allocation, bool keep_zeros,
-         bool measure_loss, const std::string& dtype, const std::string& device,
-         const std::string& format, const py::object& progress) {
+         const std::string& nan_policy, bool measure_loss, const std::string& dtype,
+         const std::string& device, const std::string& format, const py::object& progress) {
         const Arguments given(calibration, compressor, propagation, skip, only, overrides,
-                              allocation, keep_zeros, false, measure_loss, progress);
+                              allocation, keep_zeros, nan_policy, false, measure_loss, progress);
         const std::string from = as_path(input), to = as_path(output);
         py::gil_scoped_release release;
         return compress_checkpoint(from, given.calibration, *given.compressor, to, given.options,
@@ -131,8 +136,8 @@ Raises:
       py::arg("propagation") = "staged", py::arg("skip") = std::vector<std::string>(),
       py::arg("only") = std::vector<std::string>(), py::arg("overrides") = py::dict(),
       py::arg("allocation") = py::none(), py::arg("keep_zeros") = false,
-      py::arg("measure_loss") = true, py::arg("dtype") = "auto", py::arg("device") = "cpu",
-      py::arg("format") = "dense", py::arg("progress") = py::none(),
+      py::arg("nan_policy") = "refuse", py::arg("measure_loss") = true, py::arg("dtype") = "auto",
+      py::arg("device") = "cpu", py::arg("format") = "dense", py::arg("progress") = py::none(),
       R"(compress() from folder to folder with one block in memory at a time.
 
 Args:

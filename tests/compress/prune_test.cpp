@@ -220,3 +220,23 @@ TEST_CASE("Prune: name and options say what was asked for") {
   CHECK(nlohmann::json::parse(Prune("magnitude", n_of_m(2, 4)).options_json())["scope"] == "n:m");
   CHECK(Prune("magnitude", n_of_m(2, 4)).needs() == Needs::none);
 }
+
+TEST_CASE("nan_policy keep: rows that are not finite stay, the others are as without them") {
+  auto weight = seeded_normal({5, 8}, 11);
+  weight[1][3] = NAN;
+  weight[4][0] = INFINITY;
+  InputStats stats(8);
+  stats.add(seeded_normal({30, 8}, 12));
+  const Prune prune("wanda", n_of_m(2, 4));
+  CHECK_THROWS_AS(prune.compress(weight, stats, {"q"}), NumericalError);
+  const auto made = prune.compress(weight, stats, {.name = "q", .nan_policy = NanPolicy::keep});
+  const auto good = at::tensor({0, 2, 3}, at::kLong);
+  const auto alone = prune.compress(weight.index_select(0, good), stats);
+  CHECK(at::equal(made.weight.index_select(0, good), alone.weight));
+  CHECK(at::equal(made.mask.index_select(0, good), alone.mask));
+  CHECK(at::isnan(made.weight[1]).sum().item<int64_t>() == 1);
+  CHECK(made.mask[1].all().item<bool>());
+  CHECK(made.relative_error.value() == alone.relative_error.value());
+  CHECK_THAT(made.notes.back(), Catch::Contains("2 rows") && Catch::Contains("1, 4"));
+  CHECK_THROWS_AS(parse_nan_policy("zero"), std::invalid_argument);
+}

@@ -101,6 +101,20 @@ def test_n19_a_weight_that_is_not_finite_is_refused(method, value):
         ALL[method].compress(weight, stats_of(x), name="layers.3.up_proj")
 
 
+@on(ALL)
+def test_n19_kept_it_spreads_no_further_than_its_row(method):
+    weight, x = layer()
+    weight[11, 40], weight[20, 3] = math.nan, math.inf
+    stats = stats_of(x)
+    made = ALL[method].compress(weight, stats, nan_policy="keep")
+    good = weight.isfinite().all(1)
+    assert torch.equal(made.weight[good], ALL[method].compress(weight[good], stats).weight)
+    assert torch.equal(made.weight[~good].isfinite(), weight[~good].isfinite())
+    assert torch.equal(made.weight[~good].nan_to_num(), weight[~good].nan_to_num())
+    assert any("2 rows" in note and "11, 20" in note for note in made.notes)
+    assert made.codes is None
+
+
 # --- grids ----------------------------------------------------------------------------------------
 
 

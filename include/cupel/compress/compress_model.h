@@ -41,6 +41,8 @@ struct CompressOptions {
   /// Treat weights that are exactly zero as pruned: they stay zero, and count towards sparsity.
   /// (Masks of an earlier compress() on the same model are kept in any case.)
   bool keep_zeros = false;
+  /// What to do with layers that hold NaN or infinite weights.
+  NanPolicy nan_policy = NanPolicy::refuse;
   bool keep_tensors = false;  ///< keep weights, codes and scales in the result as well
   bool measure_loss = true;   ///< collect what loss and relative_error need (a Gram matrix a layer)
   ProgressFunction progress = {};

@@ -50,11 +50,18 @@ struct LayerResult {
   Quantized quantized() const { return {codes, scales, zeros, group_index, bits}; }
 };
 
+/// What to do with NaN and infinite weights: refuse the layer (NumericalError), or keep the rows that
+/// hold them exactly as they are and compress the others. Kept rows are in the result's notes.
+enum class NanPolicy { refuse, keep };
+
+NanPolicy parse_nan_policy(const std::string& name);  ///< "refuse" or "keep"
+
 /// The name, and the mask of an earlier pruning, of a bare tensor to compress.
 struct LayerOptions {
   std::string name = "weight";
   torch::Tensor mask = {};
   int64_t prune_count = -1;  ///< exactly so many weights go; -1 = as the method says
+  NanPolicy nan_policy = NanPolicy::refuse;
 };
 
 /// A compression method. Subclass it and override compress(const LayerTask&), which must be pure:
@@ -77,6 +84,10 @@ class Compressor {
   /// For methods that need no statistics.
   LayerResult compress(const torch::Tensor& weight, const LayerOptions& options = {}) const;
 };
+
+/// method.compress(task), with rows that hold NaN or infinite weights left as they are: mask true,
+/// losses those of the other rows. A result with such rows has no codes, for none stand for NaN.
+LayerResult compress_finite_rows(const Compressor& method, const LayerTask& task);
 
 /// Fills what every method reports alike: sparsity, loss, relative error, dead columns, tokens,
 /// shape and packed bytes, from task and result weights. Call it last in your own compressor.
