@@ -125,14 +125,18 @@ Hessian make_hessian(const InputStats& stats, Rules rules, const torch::Device& 
   const auto count =
       static_cast<double>(published ? std::max<int64_t>(1, stats.sequences()) : stats.tokens());
   hessian.matrix = (stats.gram() * (2.0 / count)).to(device);
-  hessian.wide = (stats.wide_hessian() * (static_cast<double>(stats.tokens()) / count)).to(device);
-  if (!stats.has_wide_sums()) hessian.noise = kFloatNoise;
+  if (stats.has_wide_sums()) {
+    const double by_count = static_cast<double>(stats.tokens()) / count;
+    hessian.wide = (stats.wide_hessian() * by_count).to(device);
+  } else {
+    hessian.noise = kFloatNoise;
+  }
   auto diagonal = hessian.matrix.diagonal();
   // Beside a huge input a small one's square may vanish from the float32 matrix; it is not dead.
   hessian.dead = published ? diagonal == 0 : stats.dead().to(device);
   if (published) {
     diagonal.masked_fill_(hessian.dead, 1.0);
-    hessian.wide.diagonal().masked_fill_(hessian.dead, 1.0);
+    if (hessian.wide.defined()) hessian.wide.diagonal().masked_fill_(hessian.dead, 1.0);
   }
   hessian.mean = diagonal.mean(0, false, at::kDouble).item<double>();
   hessian.unit = stats.scale() * stats.scale();
@@ -142,7 +146,8 @@ Hessian make_hessian(const InputStats& stats, Rules rules, const torch::Device& 
 HessianFactor factor_hessian(const Hessian& hessian, double damping) {
   HessianFactor made;
   const auto damped = [&](torch::Dtype dtype, double share) {
-    auto matrix = (dtype == at::kDouble ? hessian.wide : hessian.matrix).clone();
+    const bool wide = dtype == at::kDouble && hessian.wide.defined();
+    auto matrix = (wide ? hessian.wide : hessian.matrix).to(dtype, false, /*copy=*/true);
     auto diagonal = matrix.diagonal();
     diagonal.add_(share * hessian.mean);
     // A dead column without damping: any positive number, it is tied to no other column. One so

@@ -21,7 +21,7 @@ torch::Tensor upper_inverse(const torch::Tensor& upper);
 /// H of a layer's inputs, before damping.
 struct Hessian {
   torch::Tensor matrix;  ///< [in, in] float32; the diagonal of a dead column is 0 (published: 1)
-  torch::Tensor wide;    ///< the same in float64, from wider sums where there are any
+  torch::Tensor wide;    ///< the same from sums in float64; undefined where there are none
   double noise = 1e-13;  ///< share of its own diagonal below which a pivot of `wide` is rounding
   torch::Tensor dead;    ///< [in] bool, inputs that were zero in every token
   double mean = 0;       ///< of the diagonal, dead columns included

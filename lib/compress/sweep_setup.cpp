@@ -48,7 +48,9 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
   if (by_activation) {
     order_ = at::argsort(hessian_.matrix.diagonal(), /*stable=*/true, 0, /*descending=*/true);
     ordered.matrix = hessian_.matrix.index_select(0, order_).index_select(1, order_);
-    ordered.wide = hessian_.wide.index_select(0, order_).index_select(1, order_);
+    if (hessian_.wide.defined()) {
+      ordered.wide = hessian_.wide.index_select(0, order_).index_select(1, order_);
+    }
   }
   factor_ = factor_hessian(ordered, damping);
   if (!factor_.upper.defined()) {
@@ -102,7 +104,8 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
       part = in_order(weight);
       factor = factor_.upper;
     } else {
-      const auto block = hessian_.wide.slice(0, begin, end).slice(1, begin, end);
+      const auto& whole = hessian_.wide.defined() ? hessian_.wide : hessian_.matrix;
+      const auto block = whole.slice(0, begin, end).slice(1, begin, end).to(at::kDouble);
       const double added = std::max(factor_.damping, 1e-9) * hessian_.mean;
       factor = upper_factor(block + at::eye(end - begin, block.options()) * added);
     }
