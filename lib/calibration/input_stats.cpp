@@ -22,6 +22,13 @@ constexpr int64_t kNarrow = 512;
 // Sums are rescaled when data outgrows the first exponent by this much.
 constexpr int kHeadroom = 40;
 
+// The Gram matrix of x * factor. Only the upper tiles are summed: half the work, and exactly symmetric.
+torch::Tensor whole_gram(const torch::Tensor& upper, double factor) {
+  auto gram = upper * (factor * factor);
+  mirror_upper_(gram);
+  return gram;
+}
+
 [[noreturn]] void report_non_finite(const torch::Tensor& x, const ActivationSource& source) {
   const auto bad = at::isfinite(x).logical_not().nonzero()[0];
   const int64_t row = bad[0].item<int64_t>(), column = bad[1].item<int64_t>();
@@ -145,10 +152,7 @@ torch::Tensor InputStats::sq_norm() const {
 
 torch::Tensor InputStats::gram() const {
   check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
-  const double factor = accessor_factor();
-  auto gram = (gram_ * (factor * factor)).to(at::kFloat);
-  mirror_upper_(gram);  // only the upper tiles are summed: half the work, and exactly symmetric
-  return gram;
+  return whole_gram(gram_, accessor_factor()).to(at::kFloat);
 }
 
 torch::Tensor InputStats::hessian() const {
@@ -162,10 +166,7 @@ torch::Tensor InputStats::wide_hessian() const {
   if (!gram_.defined() || tokens_ == 0 || gram_.scalar_type() == at::kFloat) {
     return hessian().to(at::kDouble);
   }
-  const double factor = accessor_factor();
-  auto gram = gram_ * (factor * factor);
-  mirror_upper_(gram);
-  return gram * (2.0 / static_cast<double>(tokens_));
+  return whole_gram(gram_, accessor_factor()) * (2.0 / static_cast<double>(tokens_));
 }
 
 torch::Tensor InputStats::dead() const {

@@ -55,8 +55,7 @@ LayerResult Chain::compress(const LayerTask& task) const {
     for (const auto& note : result.notes) notes.push_back(told(note));
     if (result.sweep_loss && steps_.size() > 1) {
       notes.push_back(told(c10::str("sweep loss ", *result.sweep_loss)));
-      result.sweep_loss
-          .reset();  // it is against this step's own input, the result against the first
+      result.sweep_loss.reset();  // that of one step is not that of the chain
     }
     seconds += result.seconds;
     next.weight = result.weight;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "compress/result_basics.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/tiled.h"
@@ -73,6 +74,16 @@ double output_energy(const torch::Tensor& weight, const torch::Tensor& gram) {
 
 }  // namespace
 
+void fill_basics(const LayerTask& task, LayerResult& result) {
+  result.name = task.name;
+  result.rows = task.weight.size(0);
+  result.columns = task.weight.size(1);
+  result.sparsity =
+      static_cast<double>((result.weight == 0).sum().item<int64_t>()) / result.weight.numel();
+  result.tokens = task.stats.tokens();
+  result.dead_columns = task.stats.dead_columns();
+}
+
 void finish_result(const LayerTask& task, LayerResult& result) {
   const auto before = task.weight.to(at::kFloat), after = result.weight.to(at::kFloat);
   const auto finite = at::isfinite(result.weight);
@@ -85,12 +96,7 @@ void finish_result(const LayerTask& task, LayerResult& result) {
         before[bad[0]][bad[1]].item<float>(), "; ", result.weight.scalar_type(),
         " has no room for it. Load the model with dtype=\"float32\", or use more bits."));
   }
-  result.name = task.name;
-  result.rows = task.weight.size(0);
-  result.columns = task.weight.size(1);
-  result.sparsity = static_cast<double>((after == 0).sum().item<int64_t>()) / after.numel();
-  result.tokens = task.stats.tokens();
-  result.dead_columns = task.stats.dead_columns();
+  fill_basics(task, result);
   const Quantized quantized = result.quantized();
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, quantized));
   if (!includes(task.stats.needs(), Needs::gram) || task.stats.tokens() == 0) return;

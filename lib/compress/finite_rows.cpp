@@ -1,7 +1,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
-#include "cupel/compress/compressor.h"
+#include "compress/result_basics.h"
 #include "cupel/core/check.h"
 
 namespace cupel {
@@ -34,35 +34,27 @@ LayerResult compress_finite_rows(const Compressor& method, const LayerTask& task
   const auto good = finite.nonzero().flatten(), bad = finite.logical_not().nonzero().flatten();
   if (bad.numel() == 0) return method.compress(task);
   LayerResult result;
-  result.weight = task.weight.clone();
-  if (task.mask.defined()) result.mask = task.mask.clone();
+  auto weight = task.weight.clone();
+  auto mask = task.mask.defined() ? task.mask.clone() : torch::Tensor();
   if (good.numel() > 0) {
     LayerTask others = task;
-    others.weight = task.weight.index_select(0, good);
-    if (task.mask.defined()) others.mask = task.mask.index_select(0, good);
-    LayerResult made = method.compress(others);
-    result.weight.index_copy_(0, good, made.weight);
-    if (made.mask.defined()) {
-      if (!result.mask.defined()) result.mask = at::ones_like(task.weight, at::kBool);
-      result.mask.index_copy_(0, good, made.mask);
+    others.weight = weight.index_select(0, good);
+    if (mask.defined()) others.mask = mask.index_select(0, good);
+    result = method.compress(others);
+    weight.index_copy_(0, good, result.weight);
+    if (result.mask.defined()) {
+      if (!mask.defined()) mask = at::ones_like(weight, at::kBool);
+      mask.index_copy_(0, good, result.mask);
     }
-    result.loss = made.loss;
-    result.relative_error = made.relative_error;
-    result.sweep_loss = made.sweep_loss;
-    result.damping = made.damping;
-    result.rungs = made.rungs;
-    result.seconds = made.seconds;
-    result.notes = made.notes;
-    if (made.bits > 0) result.notes.push_back("no codes: a grid has none for what is not finite");
+    if (result.bits > 0) result.notes.push_back("no codes: a grid has none for what is not finite");
   }
   result.notes.push_back(told(bad));
-  result.name = task.name;
-  result.rows = task.weight.size(0);
-  result.columns = task.weight.size(1);
-  result.sparsity =
-      static_cast<double>((result.weight == 0).sum().item<int64_t>()) / result.weight.numel();
-  result.tokens = task.stats.tokens();
-  result.dead_columns = task.stats.dead_columns();
+  result.weight = weight;
+  result.mask = mask;
+  result.codes = result.scales = result.zeros = torch::Tensor();
+  result.group_index = result.permutation = torch::Tensor();
+  result.bits = 0;
+  fill_basics(task, result);
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, {}));
   return result;
 }

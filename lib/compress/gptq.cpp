@@ -71,16 +71,14 @@ LayerResult Gptq::compress(const LayerTask& task) const {
   } else if (any_dead) {
     keep = keep.defined() ? at::logical_and(keep, alive) : alive.expand_as(weight).contiguous();
   }
-  sweep.weight = setup.in_order(weight).contiguous();
+  sweep.weight = setup.in_order(weight);
   sweep.keep = setup.in_order(keep);
-  if (sweep.keep.defined()) sweep.keep = sweep.keep.contiguous();
   const bool fixed = options_.static_groups || grid_.group == 0;
   // The published code fits a whole row before it looks for dead columns.
   auto fitted = published && grid_.group == 0 ? setup.weight() : alive_weight;
   if (task.mask.defined()) fitted = at::where(task.mask, fitted, at::zeros_like(fitted));
   sweep.grid = setup.grid(grid_, options_.rules, fixed, fitted, sweep.keep);
-  LayerResult result = setup.finish(task, &grid_, column_sweep(sweep), task.mask.defined());
-  if (task.mask.defined()) result.mask = task.mask;
+  LayerResult result = setup.finish(task, &grid_, column_sweep(sweep), task.mask);
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   result.seconds = passed.count();
   return result;

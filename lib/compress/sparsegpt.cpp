@@ -109,15 +109,15 @@ LayerResult SparseGpt::compress(const LayerTask& task) const {
     sweep.weight = at::where(setup.dead(), at::zeros_like(sweep.weight), sweep.weight);
   }
   const std::string compared = select_weights(pattern, options_, task, setup, sweep);
-  if (sweep.keep.defined()) sweep.keep = sweep.keep.contiguous();
   if (options_.grid) {
     const bool fixed = options_.grid->group == 0;
     auto fitted = setup.weight();
     if (task.mask.defined()) fitted = at::where(task.mask, fitted, at::zeros_like(fitted));
     sweep.grid = setup.grid(*options_.grid, options_.rules, fixed, fitted, sweep.keep);
   }
+  const SweepResult swept = column_sweep(sweep);
   LayerResult result =
-      setup.finish(task, options_.grid ? &*options_.grid : nullptr, column_sweep(sweep), true);
+      setup.finish(task, options_.grid ? &*options_.grid : nullptr, swept, swept.mask);
   if (!compared.empty()) result.notes.push_back(compared);
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
   result.seconds = passed.count();

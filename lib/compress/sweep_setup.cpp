@@ -120,14 +120,14 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
   return made;
 }
 
-LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, SweepResult swept,
-                               bool report_mask) const {
+LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, const SweepResult& swept,
+                               const torch::Tensor& mask) const {
   LayerResult result;
+  const auto places = order_.defined() ? at::argsort(order_) : order_;
   const auto back = [&](const torch::Tensor& tensor) {
-    if (!order_.defined() || !tensor.defined()) return tensor;
-    return tensor.index_select(tensor.dim() - 1, at::argsort(order_));
+    return places.defined() ? tensor.index_select(tensor.dim() - 1, places) : tensor;
   };
-  if (report_mask) result.mask = back(swept.mask);
+  result.mask = mask;
   if (grid) {
     set_quantized(task,
                   {back(swept.codes), scaled(swept.scales, unit_).contiguous(),

@@ -38,9 +38,10 @@ class SweepSetup {
   SweepGrid grid(const Grid& grid, Rules rules, bool fixed, const torch::Tensor& weight,
                  const torch::Tensor& keep) const;
 
-  /// Fills in weight, mask, codes, grids, permutation and what the sweep knows of itself.
-  LayerResult finish(const LayerTask& task, const Grid* grid, SweepResult swept,
-                     bool report_mask) const;
+  /// Fills in weight, codes, grids, permutation and what the sweep knows of itself. `mask` is the
+  /// one to report, in the order of the matrix; may be undefined.
+  LayerResult finish(const LayerTask& task, const Grid* grid, const SweepResult& swept,
+                     const torch::Tensor& mask) const;
 
  private:
   const std::string name_;

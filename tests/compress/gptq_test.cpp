@@ -104,6 +104,12 @@ TEST_CASE("Gptq: dead inputs get zero weights and widen no grid") {
     CHECK(made.scales.max().item<float>() < 1.0f);
     CHECK(made.dead_columns == 1);
     CHECK_FALSE(made.mask.defined());
+    // The size counts the mask that is reported, not what dead inputs add to it in the sweep.
+    const auto mask = seeded_normal({6, 16}, 12) > 0;
+    const auto masked = Gptq({.bits = 4, .group = group}).compress(weight, stats, {"q", mask});
+    CHECK(at::equal(masked.mask, mask));
+    CHECK(masked.packed_bytes ==
+          static_cast<int64_t>(packed_bytes(masked.weight, mask, masked.quantized())));
   }
 }
 

@@ -11,8 +11,7 @@ Quantizer hessian() {
   return [](const GridRequest& request) {
     check(request.factor.defined(), "hessian",
           "clip=\"hessian\" weighs errors by the inputs' Hessian, which only Gptq and SparseGpt "
-          "know; "
-          "choose min_max or mse elsewhere.");
+          "know; choose min_max or mse elsewhere.");
     // In units of its largest entry: the square of a factor can leave float32 where it does not.
     const auto factor = (request.factor / request.factor.abs().max()).to(at::kFloat);
     return shrink_range(request, 76, [&](const torch::Tensor& difference) {
