@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -67,14 +68,15 @@ Perplexity perplexity(TokenModel& model, const Tokenizer& tokenizer, const std::
       const auto first = ids.begin() + i * result.length;
       windows.emplace_back(first, first + result.length);
     }
-    const TokenScores scores = score_tokens(model, windows, 1);
-    const auto totals =
-        -scores.log_probability.reshape({static_cast<int64_t>(windows.size()), -1}).sum(1);
-    for (int64_t i = 0; i < totals.size(0); ++i) {
-      const double total = totals[i].item<double>();
+    const TargetScores scores = score_tokens(model, windows, 1);
+    for (std::size_t i = 0; i < windows.size(); ++i) {
+      const auto from =
+          scores.log_probability.begin() + static_cast<int64_t>(i) * (result.length - 1);
+      const double total = -std::accumulate(from, from + (result.length - 1), 0.0);
       if (!std::isfinite(total)) {
         throw NumericalError(c10::str("[perplexity] log-likelihoods must be finite. Got ", total,
-                                      " in window ", begin + i, " of ", result.file,
+                                      " in window ", begin + static_cast<int64_t>(i), " of ",
+                                      result.file,
                                       "; the model's weights or activations overflow."));
       }
       result.window_losses.push_back(total / static_cast<double>(result.length - 1));

@@ -4,7 +4,6 @@
 #include <torch/types.h>
 
 #include "cupel/core/check.h"
-#include "cupel/model/model.h"
 
 namespace cupel {
 
@@ -14,90 +13,37 @@ torch::Tensor as_tensor(const std::vector<int64_t>& values) {
   return at::tensor(at::ArrayRef<int64_t>(values), at::kLong);
 }
 
-void check_wanted(const std::vector<int64_t>& tokens, const std::vector<int64_t>& wanted) {
-  for (const int64_t position : wanted) {
-    check(position >= 0 && position < static_cast<int64_t>(tokens.size()), "TokenModel",
-          "wanted positions lie in [0, ", tokens.size(), "). Got ", position, ".");
-  }
-}
-
-class NativeState : public TokenModel::State {
- public:
-  int64_t length() const override { return cache.empty() ? 0 : cache.front().keys.size(2); }
-  std::vector<KeyValues> cache;
-};
-
-std::vector<KeyValues> cache_of(const std::shared_ptr<const TokenModel::State>& state) {
-  if (!state) return {};
-  const auto* native = dynamic_cast<const NativeState*>(state.get());
-  check(native != nullptr, "NativeTokenModel", "the state comes from another model.");
-  return native->cache;  // tensors are shared; the model concatenates instead of writing to them
-}
-
 }  // namespace
 
-std::shared_ptr<const TokenModel::State> TokenModel::prefill(const std::vector<int64_t>&,
-                                                             const std::shared_ptr<const State>&) {
-  throw std::invalid_argument("[TokenModel] this model keeps no states.");
-}
-
-torch::Tensor TokenModel::batch_logits(const std::vector<std::vector<int64_t>>& sequences,
-                                       const std::vector<std::vector<int64_t>>& wanted) {
-  check(!sequences.empty() && sequences.size() == wanted.size(), "TokenModel",
-        "each sequence has its wanted positions. Got ", sequences.size(), " and ", wanted.size(),
-        ".");
-  std::vector<torch::Tensor> rows;
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    rows.push_back(logits(sequences[i], wanted[i]));
+torch::Tensor TokenModel::decode(const std::vector<int64_t>& ids, std::vector<StatePtr>& states) {
+  check(ids.size() == states.size(), "TokenModel", "each state gets one token. Got ", ids.size(),
+        " tokens for ", states.size(), " states.");
+  std::vector<torch::Tensor> logits;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    torch::Tensor row;
+    const auto kept = run({{{ids[i]}, {0}, states[i], true}},
+                          [&](int64_t, const torch::Tensor& piece) { row = piece.clone(); });
+    states[i] = kept.at(0);
+    logits.push_back(row);
   }
-  return at::cat(rows);
+  return at::cat(logits);
 }
 
-TokenModelInfo NativeTokenModel::info() const {
-  return {.vocabulary = model_.config().vocabulary,
-          .max_length = model_.config().max_positions,
-          .device = model_.device().str(),
-          .dtype = c10::str(model_.dtype()),
-          .fingerprint = model_.fingerprint(),
-          .has_states = true};
+TokenModel::StatePtr TokenModel::prefill(const std::vector<int64_t>& tokens,
+                                         const StatePtr& parent) {
+  return run({{tokens, {}, parent, true}}, [](int64_t, const torch::Tensor&) {}).at(0);
 }
 
-std::shared_ptr<const TokenModel::State> NativeTokenModel::prefill(
-    const std::vector<int64_t>& tokens, const std::shared_ptr<const State>& parent) {
-  auto state = std::make_shared<NativeState>();
-  state->cache = cache_of(parent);
-  model_.hidden(as_tensor(tokens).unsqueeze(0), &state->cache);
-  return state;
+torch::Tensor TokenModel::logits(const std::vector<int64_t>& tokens,
+                                 const std::vector<int64_t>& wanted, const StatePtr& state) {
+  return logits({Row{tokens, wanted, state}});
 }
 
-torch::Tensor NativeTokenModel::logits(const std::vector<int64_t>& tokens,
-                                       const std::vector<int64_t>& wanted,
-                                       const std::shared_ptr<const State>& state) {
-  check_wanted(tokens, wanted);
-  auto cache = cache_of(state);
-  const auto hidden = model_.hidden(as_tensor(tokens).unsqueeze(0), state ? &cache : nullptr);
-  return model_.head(hidden[0].index_select(0, as_tensor(wanted).to(hidden.device())));
-}
-
-torch::Tensor NativeTokenModel::batch_logits(const std::vector<std::vector<int64_t>>& sequences,
-                                             const std::vector<std::vector<int64_t>>& wanted) {
-  bool one_length = sequences.size() == wanted.size() && !sequences.empty();
-  for (const auto& sequence : sequences) {
-    one_length = one_length && sequence.size() == sequences.front().size();
-  }
-  if (!one_length) return TokenModel::batch_logits(sequences, wanted);
-  std::vector<torch::Tensor> tokens;
-  std::vector<int64_t> rows;
-  const auto length = static_cast<int64_t>(sequences.front().size());
-  for (std::size_t i = 0; i < sequences.size(); ++i) {
-    check_wanted(sequences[i], wanted[i]);
-    tokens.push_back(as_tensor(sequences[i]));
-    for (const int64_t position : wanted[i]) {
-      rows.push_back(static_cast<int64_t>(i) * length + position);
-    }
-  }
-  const auto hidden = model_.hidden(at::stack(tokens)).flatten(0, 1);
-  return model_.head(hidden.index_select(0, as_tensor(rows).to(hidden.device())));
+torch::Tensor TokenModel::logits(const std::vector<Row>& rows) {
+  std::vector<torch::Tensor> pieces;
+  run(rows, [&](int64_t, const torch::Tensor& piece) { pieces.push_back(piece.clone()); });
+  check(!pieces.empty(), "TokenModel", "logits needs a wanted position.");
+  return at::cat(pieces);
 }
 
 CallableTokenModel::CallableTokenModel(Function function, TokenModelInfo info)
@@ -109,19 +55,29 @@ CallableTokenModel::CallableTokenModel(Function function, TokenModelInfo info)
   info_.has_states = false;
 }
 
-torch::Tensor CallableTokenModel::logits(const std::vector<int64_t>& tokens,
-                                         const std::vector<int64_t>& wanted,
-                                         const std::shared_ptr<const State>& state) {
-  check(!state, "CallableTokenModel", "this model keeps no states.");
-  check_wanted(tokens, wanted);
-  auto logits = function_(as_tensor(tokens).unsqueeze(0));
-  check(logits.defined(), "CallableTokenModel", "the function must return logits.");
-  if (logits.dim() == 3 && logits.size(0) == 1) logits = logits[0];
-  check(logits.dim() == 2 && logits.size(0) == static_cast<int64_t>(tokens.size()) &&
-            logits.size(1) == info_.vocabulary,
-        "CallableTokenModel", "logits are [", tokens.size(), ", ", info_.vocabulary, "]. Got ",
-        logits.sizes(), ".");
-  return logits.detach().index_select(0, as_tensor(wanted).to(logits.device())).to(at::kFloat);
+std::vector<TokenModel::StatePtr> CallableTokenModel::run(const std::vector<Row>& rows,
+                                                          const LogitSink& sink) {
+  int64_t first = 0;
+  for (const auto& [tokens, wanted, state, keep] : rows) {
+    check(!state && !keep, "CallableTokenModel", "this model keeps no states.");
+    const auto length = static_cast<int64_t>(tokens.size());
+    for (const int64_t position : wanted) {
+      check(position >= 0 && position < length, "TokenModel", "wanted positions lie in [0, ",
+            length, "). Got ", position, ".");
+    }
+    const at::NoGradGuard no_grad;
+    auto logits = function_(as_tensor(tokens).unsqueeze(0));
+    check(logits.defined(), "CallableTokenModel", "the function must return logits.");
+    if (logits.dim() == 3 && logits.size(0) == 1) logits = logits[0];
+    check(logits.dim() == 2 && logits.size(0) == length && logits.size(1) == info_.vocabulary,
+          "CallableTokenModel", "logits are [", length, ", ", info_.vocabulary, "]. Got ",
+          logits.sizes(), ".");
+    if (wanted.empty()) continue;
+    sink(first,
+         logits.detach().index_select(0, as_tensor(wanted).to(logits.device())).to(at::kFloat));
+    first += static_cast<int64_t>(wanted.size());
+  }
+  return std::vector<StatePtr>(rows.size());
 }
 
 }  // namespace cupel

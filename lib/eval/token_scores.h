@@ -1,8 +1,5 @@
 #pragma once
 
-#include <ATen/Functions.h>
-#include <torch/types.h>
-
 #include <cstdint>
 #include <vector>
 
@@ -10,35 +7,28 @@
 
 namespace cupel {
 
-/// Log-probabilities of the targets of some rows, and whether each was the likeliest token.
-struct TokenScores {
-  torch::Tensor log_probability;  ///< float64 [rows], nats
-  torch::Tensor is_top;           ///< bool [rows]; ties count for the lowest id
+/// A token whose log-probability is asked for after one wanted row of a run.
+struct Target {
+  int64_t row;  ///< counted through the wanted positions of the run
+  int64_t token;
 };
 
-/// Scores `targets` against logits float32 [rows, vocabulary]; log-sum-exp in float32.
-inline TokenScores score_targets(const torch::Tensor& logits, const std::vector<int64_t>& targets) {
-  const auto ids = at::tensor(at::ArrayRef<int64_t>(targets), at::kLong).to(logits.device());
-  const auto picked = logits.gather(1, ids.unsqueeze(1)).squeeze(1);
-  return {(picked - at::logsumexp(logits, {1})).to(at::kDouble).cpu(),
-          logits.argmax(1).eq(ids).cpu()};
-}
+/// Of each target, in order.
+struct TargetScores {
+  std::vector<double> log_probability;  ///< nats
+  std::vector<char> is_top;             ///< the likeliest token of its row; ties: the lowest id
+};
 
-/// Scores tokens first .. end of each sequence from those before them, the sequences one after
-/// the other. Rows of logits are asked for and reduced in one call of the model.
-inline TokenScores score_tokens(TokenModel& model,
-                                const std::vector<std::vector<int64_t>>& sequences, int64_t first) {
-  std::vector<std::vector<int64_t>> inputs, wanted;
-  std::vector<int64_t> targets;
-  for (const auto& tokens : sequences) {
-    inputs.emplace_back(tokens.begin(), tokens.end() - 1);
-    wanted.emplace_back();
-    for (auto i = static_cast<std::size_t>(first); i < tokens.size(); ++i) {
-      wanted.back().push_back(static_cast<int64_t>(i) - 1);
-      targets.push_back(tokens[i]);
-    }
-  }
-  return score_targets(model.batch_logits(inputs, wanted), targets);
-}
+/// Runs `rows` and scores `targets`, sorted by row. States of the rows that keep one go to
+/// `states` when given. The sum of exponentials is taken in float32 relative to the largest logit,
+/// everything behind it in float64.
+TargetScores score_targets(TokenModel& model, const std::vector<TokenModel::Row>& rows,
+                           const std::vector<Target>& targets,
+                           std::vector<TokenModel::StatePtr>* states = nullptr);
+
+/// Log-probabilities of the tokens first .. end of each sequence after those before them, the
+/// sequences one after the other; one run.
+TargetScores score_tokens(TokenModel& model, const std::vector<std::vector<int64_t>>& sequences,
+                          int64_t first);
 
 }  // namespace cupel

@@ -84,7 +84,7 @@ void bind_scorer(py::module_& m) {
         : model(std::move(m)),
           tokenizer(std::move(t)),
           tokens(*model),
-          scorer(tokens, *tokenizer, make_progress(py::none())) {}
+          scorer(tokens, *tokenizer, {.progress = make_progress(py::none())}) {}
   };
   py::class_<OwningScorer>(m, "ModelScorer", R"(Scores text with a model and a tokenizer.
 

@@ -186,7 +186,7 @@ TEST_CASE("generate: with states or without, the text is the same") {
 TEST_CASE("ModelScorer: progress can cancel each kind of work") {
   auto model = test::uniform_model(32);
   const auto tokenizer = letters();
-  ModelScorer scorer(model, tokenizer, [](const Progress&) { return false; });
+  ModelScorer scorer(model, tokenizer, {.progress = [](const Progress&) { return false; }});
   CHECK_THROWS_AS(scorer.log_likelihood({{"x", "y"}}), Cancelled);
   CHECK_THROWS_AS(scorer.rolling_log_likelihood({"xy"}), Cancelled);
   CHECK_THROWS_AS(scorer.generate({{"x", 2}}), Cancelled);

@@ -57,21 +57,14 @@ TEST_CASE("NativeTokenModel: a state gives what running everything gives") {
   require_close(native.logits({9, 26, 5}, {0, 1, 2}, state), whole, 1e-5);
 }
 
-TEST_CASE("TokenModel: a batch gives the wanted rows of each sequence, in order") {
+TEST_CASE("TokenModel: a run gives the wanted rows of each sequence, in order") {
   const auto model = test::tiny_model();
   NativeTokenModel native(*model);
-  const std::vector<std::vector<int64_t>> equal{{3, 14, 15}, {9, 26, 5}, {35, 8, 9}};
-  const std::vector<std::vector<int64_t>> ragged{{3, 14}, {9, 26, 5}, {35, 8, 9}};
-  const std::vector<std::vector<int64_t>> wanted{{1}, {2, 0}, {}};
-  for (const auto& sequences : {equal, ragged}) {
-    const auto got = native.batch_logits(sequences, wanted);
-    const auto want =
-        at::cat({native.logits(sequences[0], {1}), native.logits(sequences[1], {2, 0})});
-    require_close(got, want, 1e-5);  // the batch runs by other kernels: float32 rounding
-  }
-  CHECK_THROWS_AS(native.batch_logits({}, {}), std::invalid_argument);
-  CHECK_THROWS_AS(native.batch_logits(equal, {{0}}), std::invalid_argument);
-  CHECK_THROWS_AS(native.batch_logits(equal, {{0}, {3}, {0}}), std::invalid_argument);
+  const std::vector<TokenModel::Row> rows{{{3, 14}, {1}}, {{9, 26, 5}, {0, 2}}, {{35, 8, 9}, {}}};
+  const auto want = at::cat({native.logits({3, 14}, {1}), native.logits({9, 26, 5}, {0, 2})});
+  require_close(native.logits(rows), want, 1e-5);  // together by other kernels: float32 rounding
+  CHECK_THROWS_AS(native.logits(std::vector<TokenModel::Row>{}), std::invalid_argument);
+  CHECK_THROWS_AS(native.logits({{{3, 14}, {2}}}), std::invalid_argument);
 }
 
 TEST_CASE("NativeTokenModel: positions, ids and states that cannot be are refused") {

@@ -18,7 +18,8 @@ struct TokenModelInfo {
   int64_t max_length = 0;  ///< most tokens of one sequence, state included
   std::string device = "", dtype = "";
   std::string fingerprint = "";  ///< SHA-256 of the weights as they are now; "" when unknown
-  bool has_states = false;       ///< prefill() works; without it shared prefixes are recomputed
+  bool has_states = false;       ///< rows may have states; without, shared prefixes run again
+  int64_t state_bytes = 0;       ///< memory of one token in a state; 0 when unknown
 };
 
 /// Tokens -> next-token logits: what an evaluation needs of a model.
@@ -28,40 +29,54 @@ class TokenModel {
   class State {
    public:
     virtual ~State() = default;
-    virtual int64_t length() const = 0;  ///< tokens it holds
+    virtual int64_t length() const = 0;  ///< tokens it stands for
+  };
+  using StatePtr = std::shared_ptr<const State>;
+
+  /// One sequence of a run.
+  struct Row {
+    std::vector<int64_t> tokens;  ///< at least one
+    std::vector<int64_t> wanted =
+        {};               ///< positions in `tokens`, ascending, whose logits are wanted
+    StatePtr state = {};  ///< the tokens before; null = none
+    bool keep = false;    ///< hand back the state behind this row's last token
   };
 
+  /// Takes logits float32 [n, vocabulary] of the wanted positions `first` .. `first + n - 1`,
+  /// counted through the rows of a run in order.
+  using LogitSink = std::function<void(int64_t first, const torch::Tensor& logits)>;
+
   virtual ~TokenModel() = default;
+  /// Costs a pass over the weights where there is a fingerprint.
   virtual TokenModelInfo info() const = 0;
 
-  /// Runs `tokens` after `parent` (null = from the start). A model without states throws
-  /// std::invalid_argument.
-  virtual std::shared_ptr<const State> prefill(const std::vector<int64_t>& tokens,
-                                               const std::shared_ptr<const State>& parent = {});
+  /// Runs `rows` together. The logits of their wanted positions reach `sink` in order and in
+  /// pieces, so that their memory does not grow with the run. Returns a state for each row that
+  /// keeps one, null for the others. A model without states gets rows without them.
+  virtual std::vector<StatePtr> run(const std::vector<Row>& rows, const LogitSink& sink) = 0;
 
-  /// Next-token logits at the `wanted` positions of `tokens` (counted in `tokens`), in order:
-  /// float32 [wanted, vocabulary]. `state` holds the tokens before.
-  virtual torch::Tensor logits(const std::vector<int64_t>& tokens,
-                               const std::vector<int64_t>& wanted,
-                               const std::shared_ptr<const State>& state = {}) = 0;
+  /// One token after each of `states`: logits float32 [ids, vocabulary], and `states` moves on. A
+  /// row's logits are the same bytes whatever the other rows are, how many, and in what order. By
+  /// default each row is a run of its own.
+  virtual torch::Tensor decode(const std::vector<int64_t>& ids, std::vector<StatePtr>& states);
 
-  /// The same for several sequences without states: the wanted rows of all of them, in order,
-  /// float32 [sum of wanted, vocabulary]. Sequences of one length are what a model can batch.
-  virtual torch::Tensor batch_logits(const std::vector<std::vector<int64_t>>& sequences,
-                                     const std::vector<std::vector<int64_t>>& wanted);
+  /// The state behind `tokens` after `parent` (null = from the start).
+  StatePtr prefill(const std::vector<int64_t>& tokens, const StatePtr& parent = {});
+  /// Logits at the `wanted` positions of `tokens`, float32 [wanted, vocabulary].
+  torch::Tensor logits(const std::vector<int64_t>& tokens, const std::vector<int64_t>& wanted,
+                       const StatePtr& state = {});
+  /// Every wanted row of a run at once, float32 [wanted, vocabulary].
+  torch::Tensor logits(const std::vector<Row>& rows);
 };
 
-/// cupel's own decoder as a token model. The model must outlive it.
+/// cupel's own decoder as a token model. The rows of a run are packed without padding, and those
+/// with a common state attend to it together. The model must outlive it.
 class NativeTokenModel : public TokenModel {
  public:
   explicit NativeTokenModel(const Model& model) : model_(model) {}
   TokenModelInfo info() const override;
-  std::shared_ptr<const State> prefill(const std::vector<int64_t>& tokens,
-                                       const std::shared_ptr<const State>& parent = {}) override;
-  torch::Tensor logits(const std::vector<int64_t>& tokens, const std::vector<int64_t>& wanted,
-                       const std::shared_ptr<const State>& state = {}) override;
-  torch::Tensor batch_logits(const std::vector<std::vector<int64_t>>& sequences,
-                             const std::vector<std::vector<int64_t>>& wanted) override;
+  std::vector<StatePtr> run(const std::vector<Row>& rows, const LogitSink& sink) override;
+  torch::Tensor decode(const std::vector<int64_t>& ids, std::vector<StatePtr>& states) override;
 
  private:
   const Model& model_;
@@ -74,8 +89,7 @@ class CallableTokenModel : public TokenModel {
   using Function = std::function<torch::Tensor(const torch::Tensor& tokens)>;
   CallableTokenModel(Function function, TokenModelInfo info);
   TokenModelInfo info() const override { return info_; }
-  torch::Tensor logits(const std::vector<int64_t>& tokens, const std::vector<int64_t>& wanted,
-                       const std::shared_ptr<const State>& state = {}) override;
+  std::vector<StatePtr> run(const std::vector<Row>& rows, const LogitSink& sink) override;
 
  private:
   Function function_;

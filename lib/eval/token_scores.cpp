@@ -1,0 +1,76 @@
+#include "eval/token_scores.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include <cmath>
+
+#include "cupel/core/check.h"
+
+namespace cupel {
+
+namespace {
+
+// Scores targets [begin, end) against logits whose first row is `first`.
+void score_piece(const torch::Tensor& logits, int64_t first, const std::vector<Target>& targets,
+                 std::size_t begin, std::size_t end, TargetScores& scores) {
+  std::vector<int64_t> rows, tokens;
+  for (std::size_t i = begin; i < end; ++i) {
+    rows.push_back(targets[i].row - first);
+    tokens.push_back(targets[i].token);
+  }
+  const auto ids = [&](const std::vector<int64_t>& values) {
+    return at::tensor(at::ArrayRef<int64_t>(values), at::kLong).to(logits.device());
+  };
+  const auto row = ids(rows);
+  const auto picked = logits.flatten().index_select(0, row * logits.size(1) + ids(tokens));
+  const auto [largest, top] = logits.max(1, true);
+  const auto exponentials = (logits - largest).exp_().sum(1);
+  const auto cpu = [&](const torch::Tensor& x) { return x.to(at::kDouble).cpu().contiguous(); };
+  const auto p = cpu(picked), m = cpu(largest.squeeze(1)), s = cpu(exponentials);
+  const auto best = top.squeeze(1).cpu().contiguous();
+  for (std::size_t i = begin; i < end; ++i) {
+    const int64_t r = rows[i - begin];
+    const double difference = p.const_data_ptr<double>()[i - begin] - m.const_data_ptr<double>()[r];
+    scores.log_probability.push_back(difference - std::log(s.const_data_ptr<double>()[r]));
+    scores.is_top.push_back(best.const_data_ptr<int64_t>()[r] == targets[i].token);
+  }
+}
+
+}  // namespace
+
+TargetScores score_targets(TokenModel& model, const std::vector<TokenModel::Row>& rows,
+                           const std::vector<Target>& targets,
+                           std::vector<TokenModel::StatePtr>* states) {
+  TargetScores scores;
+  std::size_t begin = 0;
+  const auto sink = [&](int64_t first, const torch::Tensor& logits) {
+    std::size_t end = begin;
+    while (end < targets.size() && targets[end].row < first + logits.size(0)) ++end;
+    if (end > begin) score_piece(logits, first, targets, begin, end, scores);
+    begin = end;
+  };
+  auto kept = model.run(rows, sink);
+  check(begin == targets.size(), "TokenModel",
+        "run must give the logits of every wanted position. ", "Got ", begin, " of ",
+        targets.size(), " targets.");
+  if (states) *states = std::move(kept);
+  return scores;
+}
+
+TargetScores score_tokens(TokenModel& model, const std::vector<std::vector<int64_t>>& sequences,
+                          int64_t first) {
+  std::vector<TokenModel::Row> rows;
+  std::vector<Target> targets;
+  for (const auto& tokens : sequences) {
+    TokenModel::Row row{.tokens = {tokens.begin(), tokens.end() - 1}};
+    for (auto i = static_cast<std::size_t>(first); i < tokens.size(); ++i) {
+      row.wanted.push_back(static_cast<int64_t>(i) - 1);
+      targets.push_back({static_cast<int64_t>(targets.size()), tokens[i]});
+    }
+    rows.push_back(std::move(row));
+  }
+  return score_targets(model, rows, targets);
+}
+
+}  // namespace cupel
