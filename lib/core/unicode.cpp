@@ -55,4 +55,34 @@ std::string printable(std::string_view text, std::size_t limit) {
   return out;
 }
 
+bool is_white_space(char32_t c) {
+  if (c < 0x80) return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20);
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+char32_t code_point(std::string_view text, std::size_t at, std::size_t& length) {
+  length = sequence_length(text, at);
+  const auto byte = [&](std::size_t k) { return static_cast<unsigned char>(text[at + k]); };
+  if (length == 0) {
+    length = 1;
+    return 0xFFFD;
+  }
+  if (length == 1) return byte(0);
+  char32_t value = byte(0) & (0x7FU >> length);
+  for (std::size_t k = 1; k < length; ++k) value = value << 6 | (byte(k) & 0x3FU);
+  return value;
+}
+
+std::size_t trailing_white_space(std::string_view text) {
+  std::size_t end = text.size();
+  while (end > 0) {
+    std::size_t at = end - 1, length = 0;
+    while (at > 0 && end - at < 4 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+    if (!is_white_space(code_point(text, at, length)) || at + length != end) break;
+    end = at;
+  }
+  return text.size() - end;
+}
+
 }  // namespace cupel

@@ -1,6 +1,7 @@
 #include "cupel/model/linear.h"
 
 #include "cupel/core/check.h"
+#include "model/fast_linear.h"
 
 namespace cupel {
 
@@ -33,5 +34,7 @@ void Linear::set_compressed(torch::Tensor weight, torch::Tensor mask, Quantized 
 torch::Tensor Linear::forward(const torch::Tensor& x) const {
   return at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
 }
+
+torch::Tensor Linear::infer(const torch::Tensor& x) const { return fast_linear(x, weight_, bias_); }
 
 }  // namespace cupel

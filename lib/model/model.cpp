@@ -11,6 +11,7 @@
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
 #include "model/block_linear_names.h"
+#include "model/fast_linear.h"
 #include "model/rms_norm.h"
 
 namespace cupel {
@@ -107,31 +108,36 @@ std::vector<std::pair<std::string, int64_t>> Model::linear_blocks() const {
 }
 
 BlockState Model::begin(const torch::Tensor& tokens, int64_t position) const {
+  check(tokens.dim() == 2, "Model", "tokens are [batch, length]. Got ", tokens.sizes(), ".");
+  const int64_t length = tokens.size(1);
+  check(position + length <= config_.max_positions, "Model", "the model has ",
+        config_.max_positions, " positions. Got ", position + length, " tokens.");
+  return begin_at(tokens, at::arange(position, position + length, at::kLong));
+}
+
+BlockState Model::begin_at(const torch::Tensor& tokens, const torch::Tensor& positions) const {
   const char* here = "Model";
-  check(tokens.dim() == 2, here, "tokens are [batch, length]. Got ", tokens.sizes(), ".");
+  const at::NoGradGuard no_grad;
   check(at::isIntegralType(tokens.scalar_type(), false), here, "tokens are integers. Got ",
         tokens.scalar_type(), ".");
   check(tokens.numel() > 0, here, "there must be tokens. Got ", tokens.sizes(), ".");
-  const int64_t length = tokens.size(1);
-  check(position + length <= config_.max_positions, here, "the model has ", config_.max_positions,
-        " positions. Got ", position + length, " tokens.");
   const auto ids = tokens.to(device_, at::kLong);
   const int64_t low = ids.min().item<int64_t>(), high = ids.max().item<int64_t>();
   check(low >= 0 && high < config_.vocabulary, here, "token ids lie in [0, ", config_.vocabulary,
         "). Got ", low < 0 ? low : high, ".");
   BlockState state;
   state.hidden = at::embedding(embedding_, ids);
-  const auto positions = at::arange(position, position + length, inv_freq_.options());
-  const auto angles = at::outer(positions, inv_freq_);
+  const auto angles = at::outer(positions.to(inv_freq_.options()), inv_freq_);
   const auto table = at::cat({angles, angles}, -1);
   state.cos = table.cos().to(dtype_);
   state.sin = table.sin().to(dtype_);
   return state;
 }
 
-torch::Tensor Model::head(const torch::Tensor& hidden) const {
+torch::Tensor Model::head(const torch::Tensor& hidden, bool infer) const {
   const at::NoGradGuard no_grad;
-  return at::linear(rms_norm(hidden, norm_, config_.rms_norm_eps), head_).to(at::kFloat);
+  const auto x = rms_norm(hidden, norm_, config_.rms_norm_eps);
+  return (infer ? fast_linear(x, head_, {}) : at::linear(x, head_)).to(at::kFloat);
 }
 
 torch::Tensor Model::hidden(const torch::Tensor& tokens, std::vector<KeyValues>* cache) const {

@@ -1,3 +1,4 @@
+#include "model/dtype_name.h"
 #include "model/model_writer.h"
 
 #include <filesystem>
@@ -19,11 +20,6 @@ namespace {
 
 constexpr const char* kIndex = "model.safetensors.index.json";
 constexpr const char* kQuantization = "quantization_config";
-
-std::string dtype_name(torch::Dtype dtype) {
-  if (dtype == torch::kBFloat16) return "bfloat16";
-  return dtype == torch::kHalf ? "float16" : "float32";
-}
 
 }  // namespace
 

@@ -14,4 +14,14 @@ std::size_t first_invalid_utf8(std::string_view text);
 /// `limit` bytes is cut with an ellipsis. Names from a file pass through this before a message.
 std::string printable(std::string_view text, std::size_t limit = 400);
 
+/// White space as Python's str.isspace() and the re module's \s have it.
+bool is_white_space(char32_t character);
+
+/// The code point of well-formed UTF-8 that begins at byte `at`; its length in bytes goes to
+/// `length`. An invalid byte is one of U+FFFD.
+char32_t code_point(std::string_view text, std::size_t at, std::size_t& length);
+
+/// Bytes of white space at the end of `text`.
+std::size_t trailing_white_space(std::string_view text);
+
 }  // namespace cupel

@@ -21,12 +21,23 @@ struct KeyValues {
   torch::Tensor keys, values;
 };
 
+/// Attention over sequences that were packed into one (cupel/model/packed.h).
+class PackedAttention {
+ public:
+  virtual ~PackedAttention() = default;
+  /// Queries [heads, length, head_dim], keys and values [key_value_heads, length, head_dim], with
+  /// their positions applied -> [length, heads * head_dim].
+  virtual torch::Tensor attend(const torch::Tensor& queries, const torch::Tensor& keys,
+                               const torch::Tensor& values) = 0;
+};
+
 /// What flows through a block while it runs stage by stage.
 struct BlockState {
-  torch::Tensor hidden;        ///< residual stream [batch, length, hidden]
-  torch::Tensor carried;       ///< what a stage hands to the next one
-  torch::Tensor cos, sin;      ///< rotary tables of these positions [length, head_dim]
-  KeyValues* cache = nullptr;  ///< extended by the block when given
+  torch::Tensor hidden;               ///< residual stream [batch, length, hidden]
+  torch::Tensor carried;              ///< what a stage hands to the next one
+  torch::Tensor cos, sin;             ///< rotary tables of these positions [length, head_dim]
+  KeyValues* cache = nullptr;         ///< extended by the block when given
+  PackedAttention* packed = nullptr;  ///< attends in the block's stead; batch is 1, no cache
 };
 
 /// A linear layer of a block under its Hugging Face name ("model.layers.0.self_attn.q_proj").
@@ -36,7 +47,8 @@ struct NamedLinear {
 };
 
 /// One decoder block, as a sequence of stages. The linears of a stage all read the same input, so
-/// one InputStats serves them; a stage sees what earlier stages (compressed or not) made.
+/// one InputStats serves them; a stage sees what earlier stages (compressed or not) made. Tokens
+/// meet in stage 0 alone: the later ones treat each token by itself.
 class Block {
  public:
   virtual ~Block() = default;
@@ -102,8 +114,11 @@ class Model {
 
   /// The state before block 0 for tokens int64 [batch, length] at positions from `position`.
   BlockState begin(const torch::Tensor& tokens, int64_t position = 0) const;
+  /// The same at stated positions, int64 [length], each below the model's.
+  BlockState begin_at(const torch::Tensor& tokens, const torch::Tensor& positions) const;
   /// Final norm and head of hidden [..., hidden] -> float32 [..., vocabulary].
-  torch::Tensor head(const torch::Tensor& hidden) const;
+  /// With `infer`, by the fastest product there is: Linear::infer().
+  torch::Tensor head(const torch::Tensor& hidden, bool infer = false) const;
   /// Residual stream after the last block, [batch, length, hidden]. `cache` (one entry a block)
   /// holds the tokens before and is extended.
   torch::Tensor hidden(const torch::Tensor& tokens, std::vector<KeyValues>* cache = nullptr) const;
