@@ -1,66 +1,96 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "cupel/core/check.h"
 #include "cupel/eval/token_model.h"
 #include "cupel/model/model.h"
+#include "cupel/model/packed.h"
+#include "model/dtype_name.h"
 
 namespace cupel {
 
 namespace {
 
-torch::Tensor as_tensor(const std::vector<int64_t>& values) {
-  return at::tensor(at::ArrayRef<int64_t>(values), at::kLong);
-}
+// Memory for one piece of logits; with their exponentials it is needed about twice.
+constexpr int64_t kLogitBytes = int64_t{16} << 20;
 
-class NativeState : public TokenModel::State {
- public:
-  int64_t length() const override { return cache.empty() ? 0 : cache.front().keys.size(2); }
-  std::vector<KeyValues> cache;
+using Cached = std::shared_ptr<const CachedTokens>;
+
+struct NativeState : TokenModel::State {
+  explicit NativeState(Cached cached) : tokens(std::move(cached)) {}
+  int64_t length() const override { return tokens->length; }
+  Cached tokens;
 };
 
-std::vector<KeyValues> cache_of(const TokenModel::StatePtr& state) {
-  if (!state) return {};
-  const auto* native = dynamic_cast<const NativeState*>(state.get());
-  check(native != nullptr, "NativeTokenModel", "the state comes from another model.");
-  return native->cache;
+// What decode() makes: memory of its own that the next decode() goes on in.
+struct GrowingState : TokenModel::State {
+  explicit GrowingState(const CachedTokens& cached) : tokens(cached) {}
+  int64_t length() const override { return tokens.length; }
+  GrowingTokens tokens;
+};
+
+Cached cached_tokens(const TokenModel::StatePtr& state) {
+  if (!state) return nullptr;
+  if (const auto* native = dynamic_cast<const NativeState*>(state.get())) return native->tokens;
+  const auto* growing = dynamic_cast<const GrowingState*>(state.get());
+  check(growing != nullptr, "NativeTokenModel", "the state comes from another model.");
+  return growing->tokens.cached();
 }
 
 }  // namespace
 
 TokenModelInfo NativeTokenModel::info() const {
-  return {.vocabulary = model_.config().vocabulary,
-          .max_length = model_.config().max_positions,
+  const auto& config = model_.config();
+  return {.vocabulary = config.vocabulary,
+          .max_length = config.max_positions,
           .device = model_.device().str(),
-          .dtype = c10::str(model_.dtype()),
+          .dtype = dtype_name(model_.dtype()),
           .fingerprint = model_.fingerprint(),
-          .has_states = true};
+          .has_states = true,
+          .state_bytes = 2 * config.layers * config.key_value_heads * config.head_dim *
+                         static_cast<int64_t>(c10::elementSize(model_.dtype()))};
 }
 
 std::vector<TokenModel::StatePtr> NativeTokenModel::run(const std::vector<Row>& rows,
                                                         const LogitSink& sink) {
-  std::vector<StatePtr> states;
-  int64_t first = 0;
+  std::vector<PackedSequence> sequences;
   for (const auto& [tokens, wanted, state, keep] : rows) {
-    for (const int64_t position : wanted) {
-      check(position >= 0 && position < static_cast<int64_t>(tokens.size()), "TokenModel",
-            "wanted positions lie in [0, ", tokens.size(), "). Got ", position, ".");
-    }
-    auto kept = std::make_shared<NativeState>();
-    kept->cache = cache_of(state);
-    const auto hidden =
-        model_.hidden(as_tensor(tokens).unsqueeze(0), state || keep ? &kept->cache : nullptr);
-    states.push_back(keep ? kept : nullptr);
-    if (wanted.empty()) continue;
-    sink(first, model_.head(hidden[0].index_select(0, as_tensor(wanted).to(hidden.device()))));
-    first += static_cast<int64_t>(wanted.size());
+    sequences.push_back({tokens, wanted, cached_tokens(state), keep});
+  }
+  const PackedHidden made = run_packed(model_, sequences);
+  const int64_t row_bytes = model_.config().vocabulary * static_cast<int64_t>(sizeof(float));
+  const int64_t piece = std::max<int64_t>(16, kLogitBytes / row_bytes);
+  for (int64_t first = 0; first < made.hidden.size(0); first += piece) {
+    const int64_t end = std::min(first + piece, made.hidden.size(0));
+    sink(first, model_.head(made.hidden.slice(0, first, end), true));
+  }
+  std::vector<StatePtr> states;
+  for (const auto& cached : made.cached) {
+    states.push_back(cached ? std::make_shared<NativeState>(cached) : nullptr);
   }
   return states;
 }
 
 torch::Tensor NativeTokenModel::decode(const std::vector<int64_t>& ids,
                                        std::vector<StatePtr>& states) {
-  return TokenModel::decode(ids, states);
+  check(!ids.empty() && ids.size() == states.size(), "TokenModel",
+        "each state gets one token. Got ", ids.size(), " tokens for ", states.size(), " states.");
+  std::vector<GrowingTokens*> sequences;
+  for (auto& state : states) {
+    check(state != nullptr, "TokenModel", "decode goes on from a state.");
+    auto growing =
+        std::const_pointer_cast<GrowingState>(std::dynamic_pointer_cast<const GrowingState>(state));
+    // In place only where nobody else holds the state: `state` and `growing` are the two.
+    if (!growing || growing.use_count() > 2) {
+      growing = std::make_shared<GrowingState>(*cached_tokens(state));
+      state = growing;
+    }
+    sequences.push_back(&growing->tokens);
+  }
+  const auto hidden = run_step(model_, ids, sequences);
+  return model_.head(hidden, true).narrow(0, 0, static_cast<int64_t>(ids.size()));
 }
 
 }  // namespace cupel

@@ -1,45 +1,89 @@
 #include "cupel/eval/scorer.h"
 
-#include <torch/types.h>
-
 #include <algorithm>
-#include <numeric>
+#include <cmath>
 
 #include "cupel/core/check.h"
+#include "cupel/core/error.h"
 #include "cupel/core/unicode.h"
-#include "eval/token_scores.h"
+#include "eval/generator.h"
+#include "eval/prefix_engine.h"
+#include "eval/text_encoder.h"
 
 namespace cupel {
-
-namespace {
-
-// Text of `ids` as it continues `prompt`: SentencePiece drops a leading space of what it decodes
-// alone, so both are decoded and the prompt's text is taken off.
-std::string continuation_text(const Tokenizer& tokenizer, const std::vector<int64_t>& prompt,
-                              const std::vector<int64_t>& ids) {
-  std::vector<int64_t> all = prompt;
-  all.insert(all.end(), ids.begin(), ids.end());
-  const std::string before = tokenizer.decode(prompt), whole = tokenizer.decode(all);
-  return whole.rfind(before, 0) == 0 ? whole.substr(before.size()) : tokenizer.decode(ids);
-}
-
-}  // namespace
 
 struct ModelScorer::Engine {
   TokenModel& model;
   const Tokenizer& tokenizer;
   ScorerOptions options;
   TokenModelInfo info;
-  ScorerCounts counts;
+  TextEncoder encoder;
+  PrefixEngine prefixes;
+  bool prepared = false;
+  ScorerCounts generated = {};
 
-  LogLikelihood score(const std::vector<int64_t>& tokens, int64_t first, const std::string& what);
+  // Fits a request to the model's length, or says why not.
+  bool cut(TokenRequest& request, const std::string& what) const {
+    const int64_t over = request.input() - info.max_length;
+    if (over <= 0) return false;
+    check(options.over_long == "truncate_left", "ModelScorer", "a request must fit the model's ",
+          info.max_length, " positions. Got ", request.input() + 1, " tokens for '",
+          printable(what, 60), "' (over_long=\"truncate_left\" drops the beginning).");
+    check(request.first > over, "ModelScorer", "what is scored must fit the model's ",
+          info.max_length, " positions. Got ", request.tokens.size() - request.first,
+          " tokens for '", printable(what, 60), "'.");
+    request.tokens.erase(request.tokens.begin(), request.tokens.begin() + over);
+    request.first -= over;
+    return true;
+  }
+
+  // A NaN must not pass as a score.
+  static void check_numbers(const std::vector<RequestScore>& scores,
+                            const std::function<std::string(std::size_t)>& name) {
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      if (std::isnan(scores[i].log_probability)) {
+        throw NumericalError(c10::str(
+            "[ModelScorer] log-likelihoods must be numbers. Got NaN for '", printable(name(i), 60),
+            "'; the model's weights or ", "activations overflow."));
+      }
+    }
+  }
+
+  // Scores some requests once more, each by itself.
+  void verify(const std::vector<TokenRequest>& requests, const std::vector<RequestScore>& scores,
+              const std::function<std::string(std::size_t)>& name) {
+    const auto count = std::min<std::size_t>(options.verify_prefix, scores.size());
+    for (std::size_t k = 0; k < count; ++k) {
+      const std::size_t i = k * scores.size() / count;
+      const double alone = prefixes.score_alone(requests[i]).log_probability;
+      const double difference = std::abs(alone - scores[i].log_probability);
+      if (difference > options.verify_tolerance) {
+        throw NumericalError(
+            c10::str("[ModelScorer] a shared prefix must not change a score by "
+                     "more than ",
+                     options.verify_tolerance, ". Got ", difference, " nats for '",
+                     printable(name(i), 60), "'."));
+      }
+    }
+  }
 };
 
-ModelScorer::ModelScorer(TokenModel& model, const Tokenizer& tokenizer, ScorerOptions options)
-    : engine_(new Engine{model, tokenizer, std::move(options), model.info(), {}}) {
-  check(tokenizer.vocabulary() <= engine_->info.vocabulary, "ModelScorer",
+ModelScorer::ModelScorer(TokenModel& model, const Tokenizer& tokenizer, ScorerOptions options) {
+  const char* here = "ModelScorer";
+  check(options.over_long == "error" || options.over_long == "truncate_left", here,
+        "over_long is error or truncate_left. Got '", options.over_long, "'.");
+  check(options.batch_tokens >= 1 && options.state_bytes >= 0 && options.verify_prefix >= 0, here,
+        "batch_tokens is at least 1, state_bytes and verify_prefix at least 0. Got ",
+        options.batch_tokens, ", ", options.state_bytes, " and ", options.verify_prefix, ".");
+  TokenModelInfo info = model.info();
+  check(tokenizer.vocabulary() <= info.vocabulary, here,
         "the tokenizer must not make ids that the model lacks. Got ", tokenizer.vocabulary(),
-        " ids for a vocabulary of ", engine_->info.vocabulary, ".");
+        " ids for a vocabulary of ", info.vocabulary, ".");
+  TextEncoder encoder(tokenizer, options.boundary, options.bos);
+  PrefixEngine prefixes(model, info, options.share_prefixes, options.batch_tokens,
+                        options.state_bytes);
+  engine_.reset(new Engine{model, tokenizer, std::move(options), std::move(info),
+                           std::move(encoder), std::move(prefixes)});
 }
 
 ModelScorer::~ModelScorer() = default;
@@ -48,50 +92,61 @@ TokenModel& ModelScorer::model() const { return engine_->model; }
 
 const Tokenizer& ModelScorer::tokenizer() const { return engine_->tokenizer; }
 
-ScorerCounts ModelScorer::counts() const { return engine_->counts; }
-
-std::vector<int64_t> ModelScorer::prepare(const std::vector<ScoredPair>&) { return {}; }
+ScorerCounts ModelScorer::counts() const {
+  const ScorerCounts& scored = engine_->prefixes.counts();
+  return {scored.run + engine_->generated.run, scored.shared + engine_->generated.shared};
+}
 
 ScorerInfo ModelScorer::info() const {
-  return {engine_->info, engine_->tokenizer.fingerprint(), {}};
+  const ScorerOptions& options = engine_->options;
+  const std::string sharing = engine_->prefixes.shares() ? "true"
+                              : options.share_prefixes   ? "unavailable: the model keeps no states"
+                                                         : "false";
+  return {engine_->info,
+          engine_->tokenizer.fingerprint(),
+          {{"boundary", options.boundary},
+           {"bos", options.bos},
+           {"over_long", options.over_long},
+           {"share_prefixes", sharing},
+           {"batch_tokens", std::to_string(options.batch_tokens)}}};
 }
 
-LogLikelihood ModelScorer::Engine::score(const std::vector<int64_t>& tokens, int64_t first,
-                                         const std::string& what) {
-  const auto size = static_cast<int64_t>(tokens.size());
-  check(first >= 1, "ModelScorer", "there must be a token before the first scored one. Got '",
-        printable(what, 60), "' and a tokenizer without BOS.");
-  check(first < size, "ModelScorer", "there must be a token to score. Got '", printable(what, 60),
-        "'.");
-  check(size - 1 <= info.max_length, "ModelScorer", "a request must fit the model's ",
-        info.max_length, " positions. Got ", size, " tokens for '", printable(what, 60), "'.");
-  const TargetScores scores = score_tokens(model, {tokens}, first);
-  return {std::accumulate(scores.log_probability.begin(), scores.log_probability.end(), 0.0),
-          std::all_of(scores.is_top.begin(), scores.is_top.end(), [](char top) { return top; }),
-          size - first,
-          {}};
-}
-
-std::vector<LogLikelihood> ModelScorer::log_likelihood(
-    const std::vector<std::pair<std::string, std::string>>& requests) {
-  const ProgressReporter progress(engine_->options.progress);
-  std::vector<LogLikelihood> results;
+std::vector<int64_t> ModelScorer::prepare(const std::vector<ScoredPair>& requests) {
+  std::vector<TokenRequest> encoded;
   for (const auto& [context, continuation] : requests) {
+    encoded.push_back(engine_->encoder.pair(context, continuation).request);
+    engine_->cut(encoded.back(), continuation);
+  }
+  engine_->prepared = !requests.empty();
+  return engine_->prefixes.announce(encoded);
+}
+
+std::vector<LogLikelihood> ModelScorer::log_likelihood(const std::vector<ScoredPair>& requests) {
+  const ProgressReporter progress(engine_->options.progress);
+  const auto report = [&](int64_t done) {
     progress.report({.stage = "score",
                      .name = "log_likelihood",
-                     .done = static_cast<int64_t>(results.size()),
+                     .done = done,
                      .total = static_cast<int64_t>(requests.size())});
-    std::vector<int64_t> alone = engine_->tokenizer.encode(context);
-    std::vector<int64_t> whole = engine_->tokenizer.encode(context + continuation);
-    if (alone.empty() && engine_->tokenizer.bos() >= 0) {
-      alone = {engine_->tokenizer.bos()};
-      whole.insert(whole.begin(), engine_->tokenizer.bos());
-    }
-    const auto join = std::mismatch(alone.begin(), alone.end(), whole.begin(), whole.end()).first;
-    const int64_t first = join - alone.begin();
-    LogLikelihood result = engine_->score(whole, first, continuation);
-    if (join != alone.end()) result.flags.push_back("boundary_shift");
-    results.push_back(std::move(result));
+  };
+  report(0);
+  std::vector<TokenRequest> encoded;
+  std::vector<LogLikelihood> results(requests.size());
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    auto pair = engine_->encoder.pair(requests[i].first, requests[i].second);
+    if (pair.boundary_shift) results[i].flags.push_back("boundary_shift");
+    if (engine_->cut(pair.request, requests[i].second)) results[i].flags.push_back("truncated");
+    encoded.push_back(std::move(pair.request));
+  }
+  if (!engine_->prepared) engine_->prefixes.announce(encoded);
+  const auto scores = engine_->prefixes.score(encoded, report);
+  const auto name = [&](std::size_t i) { return requests[i].second; };
+  Engine::check_numbers(scores, name);
+  engine_->verify(encoded, scores, name);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    results[i].value = scores[i].log_probability;
+    results[i].is_greedy = scores[i].is_greedy;
+    results[i].tokens = scores[i].tokens;
   }
   return results;
 }
@@ -99,80 +154,50 @@ std::vector<LogLikelihood> ModelScorer::log_likelihood(
 std::vector<LogLikelihood> ModelScorer::rolling_log_likelihood(
     const std::vector<std::string>& texts) {
   const ProgressReporter progress(engine_->options.progress);
-  std::vector<LogLikelihood> results;
-  for (const auto& text : texts) {
+  std::vector<TokenRequest> windows;
+  std::vector<std::size_t> owners;
+  const int64_t most = engine_->info.max_length;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    std::vector<int64_t> ids = engine_->encoder.text(texts[i]);
+    const int64_t start = engine_->encoder.start();
+    // The harness scores a BOS that the tokenizer added, after one of its own; we do not.
+    const bool twice =
+        !ids.empty() && ids.front() == start && engine_->options.boundary != "harness";
+    if (!twice) ids.insert(ids.begin(), start);
+    const auto size = static_cast<int64_t>(ids.size());
+    check(size >= 2, "ModelScorer", "there must be a token to score. Got '",
+          printable(texts[i], 60), "'.");
+    // Windows of new tokens behind one of context, the last filled up with all that fits.
+    for (int64_t done = 1; done < size;) {
+      const int64_t end = std::min(size, done + most);
+      const int64_t begin = std::max<int64_t>(0, end - most - 1);
+      windows.push_back({{ids.begin() + begin, ids.begin() + end}, done - begin});
+      owners.push_back(i);
+      done = end;
+    }
+  }
+  const auto report = [&](int64_t done) {
     progress.report({.stage = "score",
                      .name = "rolling_log_likelihood",
-                     .done = static_cast<int64_t>(results.size()),
-                     .total = static_cast<int64_t>(texts.size())});
-    std::vector<int64_t> ids = engine_->tokenizer.encode(text);
-    const bool starts_with_bos = !ids.empty() && ids.front() == engine_->tokenizer.bos();
-    if (!starts_with_bos && engine_->tokenizer.bos() >= 0)
-      ids.insert(ids.begin(), engine_->tokenizer.bos());
-    check(ids.size() >= 2, "ModelScorer", "there must be a token to score. Got '",
-          printable(text, 60), "'.");
-    // Disjoint windows; each starts from the last token of the one before, so every token is
-    // predicted once and never without a token before it.
-    LogLikelihood total;
-    const auto size = static_cast<int64_t>(ids.size());
-    for (int64_t begin = 0; begin + 1 < size; begin += engine_->info.max_length) {
-      const int64_t end = std::min(size, begin + engine_->info.max_length + 1);
-      const std::vector<int64_t> window(ids.begin() + begin, ids.begin() + end);
-      const LogLikelihood part = engine_->score(window, 1, text);
-      total.value += part.value;
-      total.tokens += part.tokens;
-      total.is_greedy = total.is_greedy && part.is_greedy;
-    }
-    results.push_back(std::move(total));
+                     .done = done,
+                     .total = static_cast<int64_t>(windows.size())});
+  };
+  report(0);
+  const auto scores = engine_->prefixes.score(windows, report, false);
+  Engine::check_numbers(scores, [&](std::size_t i) { return texts[owners[i]]; });
+  std::vector<LogLikelihood> results(texts.size());
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    LogLikelihood& result = results[owners[i]];
+    result.value += scores[i].log_probability;
+    result.is_greedy = result.is_greedy && scores[i].is_greedy;
+    result.tokens += scores[i].tokens;
   }
   return results;
 }
 
 std::vector<Generation> ModelScorer::generate(const std::vector<GenerationRequest>& requests) {
-  const ProgressReporter progress(engine_->options.progress);
-  std::vector<Generation> results;
-  for (const auto& request : requests) {
-    const std::vector<int64_t> prompt = engine_->tokenizer.encode(request.prompt);
-    const auto size = static_cast<int64_t>(prompt.size());
-    check(size >= 1, "ModelScorer", "a prompt needs at least one token.");
-    check(request.max_new_tokens >= 0 && size + request.max_new_tokens <= engine_->info.max_length,
-          "ModelScorer", "prompt and new tokens must fit the model's ", engine_->info.max_length,
-          " positions. Got ", size, " + ", request.max_new_tokens, ".");
-    Generation made{"", 0, "length"};
-    std::vector<int64_t> ids, next = prompt;
-    std::shared_ptr<const TokenModel::State> state;
-    while (made.tokens < request.max_new_tokens && made.finish == "length") {
-      progress.report({.stage = "generate",
-                       .name = "",
-                       .done = static_cast<int64_t>(results.size()),
-                       .total = static_cast<int64_t>(requests.size())});
-      const auto logits =
-          engine_->model.logits(next, {static_cast<int64_t>(next.size()) - 1}, state);
-      const int64_t id = logits[0].argmax().item<int64_t>();
-      if (id == engine_->tokenizer.eos()) {
-        made.finish = "end";
-        break;
-      }
-      if (engine_->info
-              .has_states) {  // what was just run becomes the state; only the new id runs next
-        state = engine_->model.prefill(next, state);
-        next = {id};
-      } else {
-        next.push_back(id);
-      }
-      ids.push_back(id);
-      ++made.tokens;
-      made.text = continuation_text(engine_->tokenizer, prompt, ids);
-      for (const auto& stop : request.stop) {
-        const std::size_t at = stop.empty() ? std::string::npos : made.text.find(stop);
-        if (at == std::string::npos) continue;
-        made.text.resize(at);
-        made.finish = "stop";
-      }
-    }
-    results.push_back(std::move(made));
-  }
-  return results;
+  return generate_text(engine_->model, engine_->info, engine_->encoder, engine_->tokenizer,
+                       engine_->options, requests, engine_->generated);
 }
 
 }  // namespace cupel

@@ -80,7 +80,7 @@ TEST_CASE("log_likelihood: a token that spans the join is flagged") {
   CHECK(scorer.log_likelihood({{"ca", "rs"}})[0].flags.empty());
 }
 
-TEST_CASE("log_likelihood: an empty context starts from BOS") {
+TEST_CASE("log_likelihood: an empty context starts from BOS, or from EOS where there is none") {
   const auto table = some_table();
   auto model = test::table_model(table);
   for (const bool add_bos : {true, false}) {
@@ -92,7 +92,10 @@ TEST_CASE("log_likelihood: an empty context starts from BOS") {
   }
   const auto without = letters(false, false);
   ModelScorer scorer(model, without);
-  CHECK_THROWS_WITH(scorer.log_likelihood({{"", "dog"}}), Catch::Contains("without BOS"));
+  auto from_eos = without.encode("dog");
+  from_eos.insert(from_eos.begin(), without.eos());
+  CHECK(scorer.log_likelihood({{"", "dog"}})[0].value ==
+        Approx(slow_log_p(table, from_eos, 1)).epsilon(1e-5));
   CHECK(scorer.log_likelihood({{"d", "og"}})[0].tokens == 2);
 }
 

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "cupel/eval/scorer.h"
+#include "cupel/eval/token_model.h"
+
+namespace cupel {
+
+/// The beginnings of prompts, in blocks of kTokens. A block runs alone after the blocks before it,
+/// whether or not another prompt needs it too: its state has the same bytes either way. A state is
+/// kept while a prompt that shares it is still to come, as long as there is memory for it.
+class PromptBlocks {
+ public:
+  static constexpr int64_t kTokens = 128;
+
+  PromptBlocks(TokenModel& model, bool share, int64_t most_tokens, ScorerCounts& counts);
+
+  /// Announces a prompt.
+  void add(const std::vector<int64_t>& prompt);
+  /// Runs an announced prompt, once: the state behind it, and the logits of its last token
+  /// [1, vocabulary].
+  TokenModel::StatePtr run(const std::vector<int64_t>& prompt, torch::Tensor& logits);
+
+ private:
+  struct Block {
+    std::map<std::vector<int64_t>, Block> next;
+    int64_t uses = 0;  // prompts still to come
+    TokenModel::StatePtr state;
+  };
+
+  TokenModel& model_;
+  bool share_;
+  int64_t most_tokens_, kept_tokens_ = 0;
+  ScorerCounts& counts_;
+  Block root_;
+};
+
+}  // namespace cupel
