@@ -49,7 +49,9 @@ struct PerplexityRun {
 };
 
 PerplexityRun parse_perplexity(const TaskSpec& spec, const EvaluateOptions& options) {
-  PerplexityRun run{options.text, {options.length, options.protocol, options.progress}};
+  PerplexityRun run{
+      options.text,
+      {.length = options.length, .protocol = options.protocol, .progress = options.progress}};
   for (const auto& [key, value] : spec.options) {
     if (key == "file") {
       run.file = value;

@@ -34,12 +34,19 @@ _COMPILED = (
     "LayerShape", "Allocation", "uniform", "global_magnitude", "owl",
     "CompressionResult", "compress", "compress_checkpoint", "matches_layer",
     # evaluation and reports
-    "TokenModelInfo", "Perplexity", "perplexity", "LogLikelihood", "Generation", "ModelScorer",
+    "TokenModel", "TokenModelInfo", "NativeTokenModel", "CallableTokenModel",
+    "Scorer", "ScorerInfo", "ScorerCounts", "ModelScorer",
+    "LogLikelihood", "GenerationRequest", "Generation",
+    "Perplexity", "perplexity", "Divergence", "divergence",
+    "Interval", "Estimate", "McNemar", "mcnemar", "Flips", "count_flips", "holm",
+    "minimum_detectable_effect", "wilson", "quantile", "PairedBootstrap", "paired_bootstrap",
+    "Match", "MatchVerdict", "matching", "matching_verdict", "PairedLoss", "paired_loss",
+    "block_standard_error",
     "Scores", "evaluate", "PairedPerplexity", "Comparison", "compare",
     "Table", "ReportEntry", "layer_table", "score_table", "write_report", "weight_bytes_on_disk",
 )  # fmt: skip
 _PYTHON = {"criterion": "._decorators", "quantizer": "._decorators", "apply_masks_": "._masks"}
-_MODULES = ("cli", "huggingface", "touchstone")
+_MODULES = ("cli", "huggingface", "lm_eval", "touchstone")
 
 __all__ = [*_COMPILED, *_PYTHON, *_MODULES]  # noqa: PLE0604
 

@@ -24,6 +24,10 @@ void bind_solvers(py::module_& m);  // called by bind_compress
 void bind_allocation(py::module_& m);
 void bind_compress_model(py::module_& m);
 void bind_eval(py::module_& m);
+void bind_token_model(py::module_& m);  // called by bind_eval
+void bind_scorer(py::module_& m);       // called by bind_eval
+void bind_perplexity(py::module_& m);   // called by bind_eval
+void bind_statistics(py::module_& m);   // called by bind_eval
 void bind_report(py::module_& m);
 
 /// A Python object that C++ may copy and drop on any thread: a copy of it touches no reference count
@@ -41,6 +45,28 @@ ProgressFunction make_progress(const py::object& function);
 
 /// A tokenizer from cupel's own or from any Hugging Face one; keeps the Python object alive.
 std::shared_ptr<Tokenizer> as_tokenizer(const py::object& tokenizer);
+
+/// A token model from one of cupel's own (TokenModel, Model) or a causal language model of
+/// transformers; keeps the Python object alive. TypeError for anything else.
+std::shared_ptr<TokenModel> as_token_model(const py::object& model);
+
+/// A scorer from any cupel.Scorer; keeps the Python object alive. TypeError for anything else.
+std::shared_ptr<Scorer> as_scorer(const py::object& scorer);
+
+/// What a Python class gives under `name`, be it an attribute, a property or a method without
+/// arguments. std::invalid_argument when neither it nor a base of it but `Base` defines it.
+template <typename Base, typename Value>
+Value get_defined(const Base* self, const char* base, const char* name) {
+  const py::gil_scoped_acquire gil;
+  const py::object object = py::cast(self);
+  // The base class's own would come straight back here.
+  if (py::type::of(object).attr(name).is(py::type::of<Base>().attr(name)) &&
+      !py::cast<py::dict>(object.attr("__dict__")).contains(name)) {
+    throw std::invalid_argument(c10::str("[", base, "] a subclass defines ", name, "."));
+  }
+  const py::object found = object.attr(name);
+  return (py::isinstance<Value>(found) ? found : found()).template cast<Value>();
+}
 
 /// Calibration from None, a Calibration, an integer tensor, or a list of 1-D tensors.
 Calibration as_calibration(const py::object& tokens);

@@ -9,7 +9,11 @@
 
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
+#include "cupel/eval/statistics.h"
 #include "cupel/model/model.h"
+#include "eval/perplexity_plan.h"
+#include "eval/token_scores.h"
+#include "eval/wikitext.h"
 #include "support/fake_model.h"
 #include "support/fake_tokenizer.h"
 #include "support/temporary_folder.h"
@@ -126,7 +130,13 @@ TEST_CASE("perplexity: too short a text and too long a window are refused") {
   refused({.length = 17}, "length lies in [2, 16]");
   refused({.length = 1}, "length lies in [2, 16]");
   refused({.length = -3}, "length lies in [2, 16]");
-  refused({.length = 4, .protocol = "wiki"}, "the protocol is gptq. Got 'wiki'");
+  refused({.length = 4, .stride = 2}, "a stride belongs to the protocol strided. Got 2 with gptq");
+  refused({.length = 4, .bos = "maybe"}, "bos is auto, always or never. Got 'maybe'");
+  refused({.length = 4, .protocol = "strided", .stride = 4}, "lies in [1, length - 1]. Got 4");
+  refused({.length = 2, .protocol = "llamacpp"}, "length lies in [3, 16]");
+  refused({.length = 3, .protocol = "llamacpp"}, "two windows of 3 tokens. Got 4 tokens");
+  refused({.length = 4, .protocol = "wiki"},
+          "protocols are gptq, harness, llamacpp and strided. Got 'wiki'");
   CHECK(perplexity(model, letters(), file, {.length = 4}).windows == 1);
   CHECK_THROWS_AS(perplexity(model, letters(), folder.file("none.txt")), FormatError);
   CHECK_THROWS_AS(perplexity(model, letters(), folder.write("empty.txt", "")), FormatError);
@@ -170,15 +180,174 @@ TEST_CASE("perplexity: logits of 10,000 stay finite and exact") {
 
 TEST_CASE("perplexity: progress is told each batch of windows and can cancel") {
   const TemporaryFolder folder;
-  const std::string file = folder.write("text.txt", std::string(6 * 2048 - 1, 'c'));
+  const std::string file = folder.write("text.txt", std::string(6 * 1024 - 1, 'c'));
   auto model = test::uniform_model(32, 2048);
-  int64_t calls = 0;
-  PerplexityOptions options{.length = 2048};
+  std::vector<int64_t> done;
+  PerplexityOptions options{.length = 1024};
   options.progress = [&](const Progress& progress) {
-    CHECK(progress.done == 2 * calls++);  // 4096 tokens at once
+    if (done.empty() || progress.done != done.back()) done.push_back(progress.done);
     CHECK(progress.total == 6);
-    return calls < 2;
+    return progress.done < 4;
   };
   CHECK_THROWS_AS(perplexity(model, letters(), file, options), Cancelled);
-  CHECK(calls == 2);
+  CHECK(done == std::vector<int64_t>{0, 2, 4});  // 2048 tokens at once
+}
+
+namespace {
+
+// (context, scored tokens) of each window, from the plan.
+using Pair = std::pair<std::vector<int64_t>, std::vector<int64_t>>;
+
+std::vector<Pair> pairs_of(const PerplexityPlan& plan) {
+  std::vector<Pair> pairs;
+  for (const auto& window : plan.windows) {
+    const auto begin = plan.sequences[window.sequence].begin() + window.begin;
+    pairs.push_back({{begin, begin + window.first}, {begin + window.first, begin + window.tokens}});
+  }
+  return pairs;
+}
+
+}  // namespace
+
+TEST_CASE("perplexity: the harness's rolling windows") {
+  const TemporaryFolder folder;
+  const auto tokenizer = letters(false);
+  const std::string file = folder.write("text.jsonl", R"({"text": "bcdefghijk"})");
+  auto model = test::uniform_model(32);
+  // b is 4, the prefix 0. The first two tokens of the last window fill it up to its length.
+  const std::vector<Pair> wanted{
+      {{0}, {4, 5, 6, 7}}, {{7}, {8, 9, 10, 11}}, {{9, 10, 11}, {12, 13}}};
+  const auto plan =
+      plan_perplexity(model.info(), tokenizer, file, {.length = 4, .protocol = "harness"});
+  CHECK(pairs_of(plan) == wanted);
+  CHECK(plan.blocks == std::vector<int64_t>{0});
+  const Perplexity got = perplexity(model, tokenizer, file, {.length = 4, .protocol = "harness"});
+  CHECK(got.window_tokens == std::vector<int64_t>{10});
+  CHECK(got.word_perplexity == Approx(std::pow(32, 10)));
+  CHECK(got.byte_perplexity == Approx(32));
+  CHECK(got.bits_per_byte == Approx(5));
+}
+
+TEST_CASE("perplexity: windows of llamacpp and strided") {
+  const TemporaryFolder folder;
+  auto model = test::uniform_model(32);
+  const std::string file = folder.write("text.txt", "bcdefghijklm");  // BOS, 4 .. 15
+  const auto halves =
+      plan_perplexity(model.info(), letters(), file, {.length = 5, .protocol = "llamacpp"});
+  CHECK(pairs_of(halves) == std::vector<Pair>{{{0, 4, 5}, {6, 7}}, {{0, 9, 10}, {11, 12}}});
+  CHECK(halves.result.notes == std::vector<std::string>{"1 tokens gave way to BOS."});
+  CHECK(halves.result.dropped == 3);
+  const auto kept = plan_perplexity(model.info(), letters(), file,
+                                    {.length = 5, .protocol = "llamacpp", .bos = "never"});
+  CHECK(pairs_of(kept)[1] == Pair{{9, 10, 11}, {12, 13}});
+  CHECK(kept.result.notes.empty());
+  const auto strided = plan_perplexity(model.info(), letters(), file,
+                                       {.length = 6, .protocol = "strided", .stride = 4});
+  CHECK(pairs_of(strided) == std::vector<Pair>{{{0}, {4, 5, 6, 7, 8}},
+                                               {{7, 8}, {9, 10, 11, 12}},
+                                               {{11, 12}, {13, 14, 15}}});
+}
+
+TEST_CASE("perplexity: batches cover the windows and add up in any order") {
+  const TemporaryFolder folder;
+  const std::string text(9000, 'c');
+  const std::string file = folder.write("text.txt", text);
+  auto model = test::table_model(test::seeded_normal({32, 32}, 2), 2048);
+  for (const char* protocol : {"gptq", "harness", "llamacpp", "strided"}) {
+    const PerplexityOptions options{.length = 700, .protocol = protocol};
+    const auto plan = plan_perplexity(model.info(), letters(), file, options);
+    std::vector<BlockSum> sums;
+    int64_t next = 0;
+    for (const auto& batch : plan.batches) {
+      CHECK(batch.begin == next);
+      int64_t tokens = 0;
+      for (int64_t i = batch.begin; i < batch.end; ++i) tokens += plan.windows[i].tokens - 1;
+      CHECK(tokens <= 2048);
+      next = batch.end;
+      const auto some = score_batch(model, plan, batch);
+      sums.insert(sums.begin(), some.begin(), some.end());
+    }
+    CHECK(next == plan.result.windows);
+    const Perplexity whole = perplexity(model, letters(), file, options);
+    CHECK(summarise(plan, sums).loss == whole.loss);
+    CHECK(summarise(plan, sums).window_losses == whole.window_losses);
+    auto twice = sums, fewer = sums;
+    twice.push_back(sums.front());
+    fewer.pop_back();
+    CHECK_THROWS_WITH(summarise(plan, twice), Catch::Contains("Got another for window"));
+    CHECK_THROWS_WITH(summarise(plan, fewer), Catch::Contains("each window has one sum"));
+    fewer.push_back(sums.back());
+    fewer.back().tokens += 1;
+    CHECK_THROWS_WITH(summarise(plan, fewer), Catch::Contains("Got a sum of"));
+  }
+}
+
+TEST_CASE("perplexity: the standard error is that of its blocks") {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("text.txt", "a tale of the cab that ran about the bay");
+  auto model = test::table_model(test::seeded_normal({32, 32}, 1) * 3);
+  const Perplexity got = perplexity(model, letters(), file, {.length = 8});
+  std::vector<double> sums;
+  for (const double mean : got.window_losses) sums.push_back(7 * mean);
+  REQUIRE(sums.size() >= 3);
+  CHECK(got.standard_error == Approx(block_standard_error(sums, got.window_tokens)));
+  CHECK(std::isnan(perplexity(model, letters(), file, {.length = 16}).standard_error) ==
+        (got.tokens / 16 < 2));
+}
+
+TEST_CASE("perplexity: N26, log-sum-exp of logits of 10,000 equals float64") {
+  const auto table = (test::seeded_normal({32, 32}, 4) * 4e3).clamp(-1e4, 1e4);
+  table[3][5] = 1e4f;
+  table[3][6] = -1e4f;
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    auto model = test::table_model(table.to(dtype));
+    const auto wide = at::log_softmax(table.to(dtype).to(at::kDouble), 1);
+    for (int64_t token = 0; token < 32; ++token) {
+      const auto got = score_tokens(model, {{3, token}, {token, 7}}, 1);
+      CHECK(got.log_probability[0] == Approx(wide[3][token].item<double>()).epsilon(1e-5));
+      CHECK(got.log_probability[1] == Approx(wide[token][7].item<double>()).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("perplexity: N25, documents without a token to score are counted") {
+  const TemporaryFolder folder;
+  const std::string lines = R"({"text": "b"}
+{"text": ""}
+{"text": "bcd"}
+)";
+  auto model = test::uniform_model(32);
+  const PerplexityOptions options{.protocol = "harness"};
+  const std::string file = folder.write("text.jsonl", lines);
+  const Perplexity got = perplexity(model, letters(false), file, options);
+  CHECK(got.documents == 3);
+  CHECK(got.skipped == 1);  // the empty one
+  CHECK(got.window_tokens == std::vector<int64_t>{1, 3});
+  CHECK(got.words == 3);  // as lm-eval counts: the empty document is one
+  CHECK(got.bytes == 4);
+  const std::string empty = folder.write("empty.jsonl", "{\"text\": \"\"}\n");
+  CHECK_THROWS_WITH(perplexity(model, letters(false), empty, options),
+                    Catch::Contains("must be a token to score. Got 1 documents and 0 tokens"));
+  CHECK_THROWS_WITH(perplexity(model, letters(), file, {}),
+                    Catch::Contains(".jsonl are for harness"));
+}
+
+TEST_CASE("perplexity: words are counted at Python's white space") {
+  CHECK(count_words("") == 1);
+  CHECK(count_words("a") == 1);
+  CHECK(count_words(" a  b\n") == 4);
+  CHECK(count_words("a\u00a0b\u2003\u3000c\u0085d\x1c"
+                    "e\u2028f") == 6);
+  CHECK(count_words("a\u200bb\u00e9\ufeff") == 1);  // no white space
+}
+
+TEST_CASE("perplexity: WikiText's spaced-out tokens are put together") {
+  CHECK(detokenise_wikitext("the cats ' hats , 1 @,@ 000 @-@ odd .") ==
+        "the cats' hats, 1,000-odd .");
+  CHECK(detokenise_wikitext("a ( b ) [ c ] { d } \" e \" ' f '") == "a (b) [c] {d} \"e\" 'f'");
+  CHECK(detokenise_wikitext("left ( open \" ") == "left ( open \" ");
+  CHECK(detokenise_wikitext("/' 5/' 6/") == "/'[0-9]/' 6/");
+  CHECK(detokenise_wikitext(" = = A = = \n 20 \u00b0 C") == " == A ==\n20\u00b0C");
+  // Matches do not overlap: the second mark keeps its space.
+  CHECK(detokenise_wikitext("a . . b") == "a. . b");
 }

@@ -25,6 +25,8 @@ def python(code, path=(), **environment):
         "import cupel; dir(cupel); cupel.__version__; cupel.__all__",
         "import cupel; hasattr(cupel, 'no_such_name')",
         "import cupel.touchstone",
+        "import cupel.huggingface",
+        "import cupel.lm_eval",
         "from cupel.cli import main; main([])",
         "from cupel.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from cupel.cli import main\ntry: main(['compress', '--help'])\nexcept SystemExit: pass",
@@ -33,7 +35,7 @@ def python(code, path=(), **environment):
     ],
 )
 def test_nothing_heavy_is_imported(code):
-    heavy = ("torch", "numpy", "rich", "transformers", "cupel._cupel")
+    heavy = ("torch", "numpy", "rich", "transformers", "lm_eval", "cupel._cupel")
     done = python(f"{code}\nimport sys\nprint([m for m in {heavy} if m in sys.modules])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"

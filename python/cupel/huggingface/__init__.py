@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .compression import compress as compress
     from .result import CompressionResult as CompressionResult
+    from .scorer import Scorer as Scorer
+    from .token_model import TokenModel as TokenModel
     from .tokenizer import Tokenizer as Tokenizer
 
 _NAMES = {
     "CompressionResult": ".result",
+    "Scorer": ".scorer",
+    "TokenModel": ".token_model",
     "Tokenizer": ".tokenizer",
     "compress": ".compression",
 }

@@ -1,0 +1,146 @@
+#include "eval/wikitext.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
+namespace cupel {
+
+namespace {
+
+// Bytes of the white-space character that starts at `at`; 0 when there is none.
+std::size_t space_at(std::string_view text, std::size_t at) {
+  const auto byte = [&](std::size_t i) {
+    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u;
+  };
+  const unsigned first = byte(0), second = byte(1), third = byte(2);
+  if ((first >= 0x09 && first <= 0x0D) || (first >= 0x1C && first <= 0x20)) return 1;
+  if (first == 0xC2) return second == 0x85 || second == 0xA0 ? 2 : 0;
+  const bool wide = (first == 0xE1 && second == 0x9A && third == 0x80) ||   // U+1680
+                    (first == 0xE2 && second == 0x80 &&                     //
+                     ((third >= 0x80 && third <= 0x8A) || third == 0xA8 ||  // U+2000 .. 200A, 2028
+                      third == 0xA9 || third == 0xAF)) ||                   // U+2029, 202F
+                    (first == 0xE2 && second == 0x81 && third == 0x9F) ||   // U+205F
+                    (first == 0xE3 && second == 0x80 && third == 0x80);     // U+3000
+  return wide ? 3 : 0;
+}
+
+std::string_view strip(std::string_view text) {
+  while (const std::size_t bytes = space_at(text, 0)) text.remove_prefix(bytes);
+  for (std::size_t bytes = 1; bytes <= 3 && bytes <= text.size();) {
+    const bool space = space_at(text, text.size() - bytes) == bytes;
+    if (space) text.remove_suffix(bytes);
+    bytes = space ? 1 : bytes + 1;
+  }
+  return text;
+}
+
+std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string result;
+  result.reserve(text.size());
+  std::size_t begin = 0;
+  for (std::size_t at; (at = text.find(from, begin)) != std::string_view::npos;
+       begin = at + from.size()) {
+    result.append(text, begin, at - begin).append(to);
+  }
+  return result.append(text, begin);
+}
+
+// No white space just inside a pair of marks. The text after an opening mark without its closing
+// one stays as it is, as does the rest.
+std::string tighten(std::string_view text, char open, char close) {
+  std::string result;
+  result.reserve(text.size());
+  std::size_t begin = 0;
+  for (std::size_t at; (at = text.find(open, begin)) != std::string_view::npos;) {
+    const std::size_t end = text.find(close, at + 1);
+    if (end == std::string_view::npos) break;
+    result.append(text, begin, at + 1 - begin);
+    result.append(strip(text.substr(at + 1, end - at - 1))).push_back(close);
+    begin = end + 1;
+  }
+  return result.append(text, begin);
+}
+
+// The task's rule for "/' 5/" puts its own pattern where the digit was.
+std::string replace_slashes(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  std::size_t begin = 0, from = 0;
+  for (std::size_t at; (at = text.find("/' ", from)) != std::string_view::npos;) {
+    const bool digit = at + 4 < text.size() && text[at + 3] >= '0' && text[at + 3] <= '9';
+    from = at + 1;
+    if (!digit || text[at + 4] != '/') continue;
+    result.append(text, begin, at - begin).append("/'[0-9]/");
+    begin = from = at + 5;
+  }
+  return result.append(text, begin);
+}
+
+bool is_title(std::string_view line) {
+  line = strip(line);
+  if (!line.starts_with('=')) return false;
+  const std::string joined = replace_all(replace_all(line, "= = =", "==="), "= =", "==");
+  return joined.starts_with("= ") && joined.ends_with(" =");
+}
+
+}  // namespace
+
+std::vector<std::string_view> wikitext_articles(std::string_view text) {
+  std::vector<std::string_view> articles;
+  std::size_t start = 0;
+  for (std::size_t line = 0; line <= text.size();) {
+    const std::size_t end = std::min(text.find('\n', line), text.size());
+    if (is_title(text.substr(line, end - line))) {
+      // The line end before a title belongs to no article.
+      const auto before = text.substr(start, line > start ? line - 1 - start : 0);
+      if (!strip(before).empty()) articles.push_back(before);
+      start = line;
+    }
+    line = end + 1;
+  }
+  articles.push_back(text.substr(start));
+  return articles;
+}
+
+std::string detokenise_wikitext(std::string text) {
+  using Rules = std::initializer_list<std::pair<const char*, const char*>>;
+  const auto apply = [&](const Rules& rules) {
+    for (const auto& [from, to] : rules) text = replace_all(text, from, to);
+  };
+  apply({{"s '", "s'"}});
+  text = replace_slashes(text);
+  apply({{" @-@ ", "-"}, {" @,@ ", ","}, {" @.@ ", "."}});
+  for (const char mark : {':', ';', '.', '!', '?', ','}) {
+    text = replace_all(text, std::string{' ', mark, ' '}, std::string{mark, ' '});
+  }
+  text = tighten(text, '(', ')');
+  text = tighten(text, '[', ']');
+  text = tighten(text, '{', '}');
+  text = tighten(text, '"', '"');
+  text = tighten(text, '\'', '\'');
+  apply({{"= = = =", "===="},
+         {"= = =", "==="},
+         {"= =", "=="},
+         {" \xC2\xB0 ", "\xC2\xB0"},
+         {" \n", "\n"},
+         {"\n ", "\n"},
+         {" N ", " 1 "},
+         {" 's", "'s"}});
+  return text;
+}
+
+int64_t count_words(std::string_view text) {
+  int64_t words = 1;
+  for (std::size_t at = 0; at < text.size();) {
+    if (space_at(text, at) == 0) {
+      ++at;
+      continue;
+    }
+    while (const std::size_t bytes = space_at(text, at)) at += bytes;
+    ++words;
+  }
+  return words;
+}
+
+}  // namespace cupel
