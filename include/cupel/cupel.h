@@ -20,6 +20,7 @@
 // The order below is the path of a weight: each line may use those above it.
 #include "cupel/core/error.h"
 #include "cupel/core/progress.h"
+#include "cupel/core/journal.h"
 #include "cupel/checkpoint/safetensors.h"
 #include "cupel/checkpoint/checkpoint.h"
 #include "cupel/checkpoint/packing.h"
@@ -51,6 +52,8 @@
 #include "cupel/eval/perplexity.h"
 #include "cupel/eval/divergence.h"
 #include "cupel/eval/statistics.h"
+#include "cupel/eval/task.h"
+#include "cupel/eval/run_record.h"
 #include "cupel/eval/evaluate.h"
 #include "cupel/eval/compare.h"
 #include "cupel/report/report.h"

@@ -1,110 +1,141 @@
 #include "cupel/eval/evaluate.h"
 
-#include <charconv>
-#include <set>
-#include <utility>
+#include <chrono>
 
 #include "cupel/core/check.h"
+#include "cupel/core/error.h"
+#include "cupel/core/unicode.h"
 #include "cupel/model/model.h"
+#include "cupel/version.h"
+#include "eval/task_run.h"
 
 namespace cupel {
 
 namespace {
 
-// "perplexity:file=a.txt,length=256" -> name and options.
-struct TaskSpec {
-  std::string name;
-  std::map<std::string, std::string> options;
-};
+// Tells the progress function where the run stands, whoever asks.
+struct Reporter {
+  explicit Reporter(const ProgressFunction& function) : reporter(function) {}
 
-TaskSpec parse_task(const std::string& text) {
-  const std::size_t colon = text.find(':');
-  TaskSpec spec{text.substr(0, colon), {}};
-  for (std::size_t begin = colon; begin != std::string::npos;) {
-    const std::size_t end = text.find(',', begin + 1);
-    const std::string part =
-        text.substr(begin + 1, end == std::string::npos ? end : end - begin - 1);
-    const std::size_t equals = part.find('=');
-    check(equals != std::string::npos && equals > 0, "evaluate",
-          "a task is name or name:key=value,key=value. Got '", text, "'.");
-    const bool fresh = spec.options.emplace(part.substr(0, equals), part.substr(equals + 1)).second;
-    check(fresh, "evaluate", "a task option stands once. Got '", text, "'.");
-    begin = end;
+  void report() const {
+    reporter.report(
+        {.stage = "score", .name = status.task, .done = status.done, .total = status.total});
   }
-  return spec;
-}
 
-int64_t parse_length(const std::string& text) {
-  int64_t value = -1;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-  check(read.ec == std::errc() && read.ptr == text.data() + text.size() && value >= 0, "evaluate",
-        "length is a number of tokens. Got '", text, "'.");
-  return value;
-}
-
-// A perplexity as it will be measured; every option is read before the first forward.
-struct PerplexityRun {
-  std::string file;
-  PerplexityOptions options;
+  ProgressReporter reporter;
+  RunStatus status;
 };
 
-PerplexityRun parse_perplexity(const TaskSpec& spec, const EvaluateOptions& options) {
-  PerplexityRun run{
-      options.text,
-      {.length = options.length, .protocol = options.protocol, .progress = options.progress}};
-  for (const auto& [key, value] : spec.options) {
-    if (key == "file") {
-      run.file = value;
-    } else if (key == "length") {
-      run.options.length = parse_length(value);
-    } else if (key == "protocol") {
-      run.options.protocol = value;
+EvalResult run_all(Scorer& scorer, TokenModel* model, const Tokenizer* tokenizer,
+                   const std::vector<std::string>& texts, const EvaluateOptions& options,
+                   Reporter& reporter) {
+  const auto start = std::chrono::steady_clock::now();
+  check(options.limit >= 0, "evaluate", "limit is at least 0. Got ", options.limit, ".");
+  check(!options.resume || !options.record.empty(), "evaluate",
+        "resume needs the record folder of the run to go on with.");
+  std::vector<TaskSpec> specs = parse_tasks(texts);
+  const ScorerInfo info = scorer.info();
+  EvalResult result;
+  result.model = info.model;
+  result.tokenizer = info.tokenizer;
+  result.settings = info.settings;
+  RunManifest common{.cupel = CUPEL_VERSION,
+                     .tokenizer = info.tokenizer,
+                     .model = info.model.fingerprint,
+                     .dtype = info.model.dtype,
+                     .device = info.model.device,
+                     .vocabulary = info.model.vocabulary,
+                     .seed = options.seed,
+                     .limit = options.limit};
+  std::vector<std::unique_ptr<Run>> runs;
+  for (auto& spec : specs) {
+    if (spec.name == "perplexity") {
+      check(model && tokenizer, "evaluate",
+            "perplexity works on tokens and takes a model or a ModelScorer; other scorers see text "
+            "only.");
+      runs.push_back(
+          make_perplexity_run(*model, info.model, *tokenizer, std::move(spec), options, common));
     } else {
-      check(false, "evaluate", "perplexity knows file, length and protocol. Got '", key, "'.");
+      common.scorer = info.settings;
+      runs.push_back(make_task_run(scorer, std::move(spec), options, common));
+      common.scorer = {};
     }
   }
-  if (run.file.empty() && !options.data.empty()) {
-    run.file = options.data + "/wikitext2/wiki.test.raw";
+  std::vector<RunRecord> records(runs.size());
+  for (std::size_t i = 0; i < runs.size() && !options.record.empty(); ++i) {
+    const std::string path = options.record + "/" + record_file_name(runs[i]->key());
+    records[i] = RunRecord(path, runs[i]->manifest(), options.resume);
+    if (!records[i].environment_change().empty()) {
+      result.run.notes.push_back(c10::str(runs[i]->key(), ": the record was begun with ",
+                                          records[i].environment_change(), "."));
+    }
+    result.run.dropped_lines += records[i].dropped_lines();
   }
-  check(!run.file.empty(), "evaluate",
-        "perplexity needs a text: perplexity:file=FILE, or the options text or data.");
-  return run;
+  const ScorerCounts before = scorer.counts();
+  const std::function<void()> report = [&] { reporter.report(); };
+  const WorkScope working(report);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    result.manifests[runs[i]->key()] = runs[i]->manifest();
+    reporter.status = {runs[i]->key(), 0, runs[i]->manifest().items};
+    report();
+    runs[i]->score(records[i], reporter.status, report, result);
+    report();
+  }
+  result.run.tokens_run = scorer.counts().run - before.run;
+  result.run.tokens_shared = scorer.counts().shared - before.shared;
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;
+  result.run.seconds = passed.count();
+  return result;
 }
 
 }  // namespace
 
-Scores evaluate(TokenModel& model, const Tokenizer& tokenizer,
-                const std::vector<std::string>& tasks, const EvaluateOptions& options) {
-  check(!tasks.empty(), "evaluate", "at least one task is needed; there is: perplexity.");
-  std::vector<std::pair<std::string, PerplexityRun>> runs;
-  std::set<std::string> names;
-  for (const auto& text : tasks) {
-    const TaskSpec spec = parse_task(text);
-    check(spec.name == "perplexity", "evaluate", "unknown task '", spec.name,
-          "'; known: perplexity.");
-    const std::string task = tasks.size() == 1 ? spec.name : text;
-    check(names.insert(task).second, "evaluate", "a task stands once. Got '", task, "'.");
-    runs.emplace_back(task, parse_perplexity(spec, options));
+void run_batches(RunRecord& record, int64_t batches,
+                 const std::function<std::vector<std::string>(int64_t)>& score,
+                 const std::function<void(int64_t, const std::vector<std::string>&)>& read) {
+  const auto& recorded = record.recorded();
+  const auto there = static_cast<int64_t>(recorded.size());
+  if (there > batches) {
+    throw FormatError(record.path(), "",
+                      c10::str("the run has ", batches, " batches, the record ", there, "."));
   }
-  Scores scores;
-  scores.model = model.info();
-  scores.tokenizer = tokenizer.fingerprint();
-  for (const auto& [task, run] : runs) {
-    const Perplexity made = perplexity(model, tokenizer, run.file, run.options);
-    scores.metrics[task][made.protocol] = {{"perplexity", made.value},
-                                           {"loss", made.loss},
-                                           {"windows", static_cast<double>(made.windows)},
-                                           {"scored_tokens", static_cast<double>(made.scored)},
-                                           {"dropped_tokens", static_cast<double>(made.dropped)}};
-    scores.perplexities[task] = made;
+  for (int64_t batch = 0; batch < batches; ++batch) {
+    if (batch < there) {
+      read(batch, recorded[batch]);
+      continue;
+    }
+    const std::vector<std::string> lines = score(batch);
+    record.append(lines);
+    read(batch, lines);
   }
-  return scores;
 }
 
-Scores evaluate(const Model& model, const Tokenizer& tokenizer,
-                const std::vector<std::string>& tasks, const EvaluateOptions& options) {
+EvalResult evaluate(TokenModel& model, const Tokenizer& tokenizer,
+                    const std::vector<std::string>& tasks, const EvaluateOptions& options) {
+  Reporter reporter(options.progress);
+  ScorerOptions settings = options.scorer;
+  if (options.progress && !settings.progress) {
+    settings.progress = [&](const Progress&) {  // items of a task say more than requests of a call
+      reporter.report();
+      return true;
+    };
+  }
+  ModelScorer scorer(model, tokenizer, settings);
+  return run_all(scorer, &model, &tokenizer, tasks, options, reporter);
+}
+
+EvalResult evaluate(const Model& model, const Tokenizer& tokenizer,
+                    const std::vector<std::string>& tasks, const EvaluateOptions& options) {
   NativeTokenModel native(model);
   return evaluate(native, tokenizer, tasks, options);
+}
+
+EvalResult evaluate(Scorer& scorer, const std::vector<std::string>& tasks,
+                    const EvaluateOptions& options) {
+  Reporter reporter(options.progress);
+  auto* engine = dynamic_cast<ModelScorer*>(&scorer);
+  return run_all(scorer, engine ? &engine->model() : nullptr,
+                 engine ? &engine->tokenizer() : nullptr, tasks, options, reporter);
 }
 
 }  // namespace cupel

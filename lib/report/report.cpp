@@ -52,6 +52,24 @@ std::vector<std::string> paired_cells(const PairedPerplexity* paired) {
           number(paired->standard_error, "%.5f")};
 }
 
+std::vector<std::string> paired_cells(const PairedTask* paired) {
+  if (!paired) return std::vector<std::string>(8);
+  const bool flips = !std::isnan(paired->p);
+  return {number(paired->difference, "%+.4f"),
+          number(paired->low, "%+.4f"),
+          number(paired->high, "%+.4f"),
+          number(paired->p_holm, "%.3g"),
+          flips ? std::to_string(paired->flips.right_to_wrong) : "",
+          flips ? std::to_string(paired->flips.wrong_to_right) : "",
+          number(paired->minimum_detectable_effect, "%.3f"),
+          paired->verdict};
+}
+
+Comparison comparison_with(const std::optional<ReportEntry>& dense, const ReportEntry& entry) {
+  if (!dense) return {};
+  return entry.comparison ? *entry.comparison : compare(dense->scores, entry.scores);
+}
+
 }  // namespace
 
 std::string Table::to_csv() const {
@@ -91,13 +109,13 @@ Table score_table(const std::optional<ReportEntry>& dense,
     }
   }
   for (const char* name : {"disk_bytes", "packed_bytes_computed"}) table.columns.emplace_back(name);
-  const auto add = [&](const ReportEntry& entry, const std::optional<Comparison>& comparison) {
+  const auto add = [&](const ReportEntry& entry, const Comparison& comparison) {
     for (const auto& [task, made] : entry.scores.perplexities) {
       std::vector<std::string> row{entry.name, task, made.protocol, std::to_string(made.length),
                                    number(made.value)};
       if (dense) {
         const PairedPerplexity* paired = nullptr;
-        for (const auto& candidate : comparison.value_or(Comparison{}).perplexities) {
+        for (const auto& candidate : comparison.perplexities) {
           if (candidate.task == task) paired = &candidate;
         }
         for (auto& cell : paired_cells(paired)) row.push_back(cell);
@@ -108,19 +126,68 @@ Table score_table(const std::optional<ReportEntry>& dense,
     }
   };
   if (dense) add(*dense, {});
-  for (const auto& entry : entries) {
-    add(entry, dense ? std::optional(compare(dense->scores, entry.scores)) : std::nullopt);
+  for (const auto& entry : entries) add(entry, comparison_with(dense, entry));
+  return table;
+}
+
+Table task_table(const std::optional<ReportEntry>& dense, const std::vector<ReportEntry>& entries) {
+  Table table{{"model", "task", "protocol", "metric", "items", "value"}, {}};
+  if (dense) {
+    for (const char* name : {"difference", "low", "high", "p_holm", "right_to_wrong",
+                             "wrong_to_right", "minimum_detectable_effect", "verdict"}) {
+      table.columns.emplace_back(name);
+    }
   }
+  const auto add_task = [&](const ReportEntry& entry, const std::string& task,
+                            const std::string& protocol, const Comparison& comparison) {
+    const auto& values = entry.scores.metrics.at(task).at(protocol);
+    const auto items = values.find("items");
+    for (const auto& [metric, value] : values) {
+      if (metric == "items" || metric.find('/') != std::string::npos) continue;
+      std::vector<std::string> row{entry.name,
+                                   task,
+                                   protocol,
+                                   metric,
+                                   items == values.end() ? "" : number(items->second, "%.0f"),
+                                   number(value)};
+      const PairedTask* paired = nullptr;
+      for (const auto& candidate : comparison.tasks) {
+        const bool same = candidate.task == task && candidate.protocol == protocol;
+        if (same && candidate.metric == metric) paired = &candidate;
+      }
+      if (dense) {
+        for (auto& cell : paired_cells(paired)) row.push_back(cell);
+      }
+      table.rows.push_back(row);
+    }
+  };
+  const auto add = [&](const ReportEntry& entry, const Comparison& comparison) {
+    for (const auto& [task, protocols] : entry.scores.items) {
+      for (const auto& [protocol, scores] : protocols) add_task(entry, task, protocol, comparison);
+    }
+  };
+  if (dense) add(*dense, {});
+  for (const auto& entry : entries) add(entry, comparison_with(dense, entry));
   return table;
 }
 
 void write_report(const std::string& dir, const ReportEntry& entry,
                   const std::optional<ReportEntry>& dense) {
-  const Table table = score_table(dense, {entry});
+  ReportEntry compared = entry;
+  if (dense) compared.comparison = comparison_with(dense, entry);
+  const Table scores = score_table(dense, {compared}), tasks = task_table(dense, {compared});
+  std::string text;
+  for (const Table* table : {&scores, &tasks}) {
+    if (!table->rows.empty()) text += (text.empty() ? "" : "\n") + table->to_markdown();
+  }
   std::filesystem::create_directories(dir);
-  write_file(dir + "/scores.csv", table.to_csv());
-  write_file(dir + "/scores.md", table.to_markdown());
+  write_file(dir + "/scores.csv", scores.to_csv());
+  write_file(dir + "/scores.md", text);
   write_file(dir + "/scores.json", entry.scores.to_json());
+  // What an earlier report left and this one has not would be another model's.
+  for (const char* name : {"/tasks.csv", "/comparison.json"}) std::filesystem::remove(dir + name);
+  if (!tasks.rows.empty()) write_file(dir + "/tasks.csv", tasks.to_csv());
+  if (dense) write_file(dir + "/comparison.json", compared.comparison->to_json());
 }
 
 int64_t weight_bytes_on_disk(const std::string& dir) {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._cupel import *  # noqa: F403
     from ._decorators import criterion as criterion
     from ._decorators import quantizer as quantizer
+    from ._decorators import task as task
     from ._masks import apply_masks_ as apply_masks_
 
 # What the compiled module offers; tests/python/test_import.py holds the two together.
@@ -42,10 +43,19 @@ _COMPILED = (
     "minimum_detectable_effect", "wilson", "quantile", "PairedBootstrap", "paired_bootstrap",
     "Match", "MatchVerdict", "matching", "matching_verdict", "PairedLoss", "paired_loss",
     "block_standard_error",
-    "Scores", "evaluate", "PairedPerplexity", "Comparison", "compare",
-    "Table", "ReportEntry", "layer_table", "score_table", "write_report", "weight_bytes_on_disk",
+    "Task", "TaskInfo", "TaskItem", "TaskRequest", "TaskOutput", "ItemScore",
+    "add_task", "remove_task", "tasks", "make_task",
+    "RunManifest", "EvalRun", "EvalResult", "evaluate",
+    "PairedPerplexity", "PairedTask", "Comparison", "compare",
+    "Table", "ReportEntry", "layer_table", "score_table", "task_table", "write_report",
+    "weight_bytes_on_disk",
 )  # fmt: skip
-_PYTHON = {"criterion": "._decorators", "quantizer": "._decorators", "apply_masks_": "._masks"}
+_PYTHON = {
+    "criterion": "._decorators",
+    "quantizer": "._decorators",
+    "task": "._decorators",
+    "apply_masks_": "._masks",
+}
 _MODULES = ("cli", "huggingface", "lm_eval", "touchstone")
 
 __all__ = [*_COMPILED, *_PYTHON, *_MODULES]  # noqa: PLE0604

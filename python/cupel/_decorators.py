@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import cupel
+
+Kind = TypeVar("Kind")
 
 if TYPE_CHECKING:
     import torch
@@ -98,5 +100,57 @@ def quantizer(name: str, replace: bool = False) -> Callable[[Fit], Fit]:
             cupel.remove_quantizer(name)
         cupel.add_quantizer(name, fit)
         return fit
+
+    return register
+
+
+def task(name: str, replace: bool = False) -> Callable[[type[Kind]], type[Kind]]:
+    """Registers a subclass of cupel.Task under `name`, for evaluate().
+
+        @cupel.task("capitals")
+        class Capitals(cupel.Task):
+            info = cupel.TaskInfo("capitals", options={"country": ("France", "only this one")})
+
+            def load(self, path, options):
+                return json.loads(Path(path).read_text())
+
+            def requests(self, item, protocol, outputs):
+                return [] if outputs else [(item["question"], a) for a in item["answers"]]
+
+            def score(self, item, protocol, outputs):
+                best = max(range(len(outputs)), key=lambda i: outputs[i].likelihood.value)
+                return cupel.ItemScore({"accuracy": float(best == 0)}, item["answers"][best])
+
+        cupel.evaluate(model, tokenizer, ["capitals:file=capitals.json"])
+
+    Every evaluation makes an object of its own of the class.
+
+    Args:
+        name: For evaluate(), tables and records.
+        replace: Take the place of an earlier task of that name, as when the cell of a notebook runs
+            again.
+
+    Returns:
+        A decorator. It returns the class as it was.
+
+    Raises:
+        ValueError: The name is taken and `replace` is False.
+        TypeError: Not a subclass of cupel.Task.
+    """
+
+    def register(kind: type[Kind]) -> type[Kind]:
+        if not (isinstance(kind, type) and issubclass(kind, cupel.Task)):
+            raise TypeError(f"[task] a task is a subclass of cupel.Task. Got {kind!r}.")
+        if name == "perplexity":
+            raise ValueError("[task] perplexity is not to be replaced.")
+        if name in cupel.tasks():
+            if not replace:
+                raise ValueError(
+                    f"[task] task names are unique. Got {name!r} a second time; replace=True takes "
+                    "the place of the earlier one."
+                )
+            cupel.remove_task(name)
+        cupel.add_task(name, kind)
+        return kind
 
     return register

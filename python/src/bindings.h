@@ -28,6 +28,8 @@ void bind_token_model(py::module_& m);  // called by bind_eval
 void bind_scorer(py::module_& m);       // called by bind_eval
 void bind_perplexity(py::module_& m);   // called by bind_eval
 void bind_statistics(py::module_& m);   // called by bind_eval
+void bind_tasks(py::module_& m);        // called by bind_eval
+void bind_evaluate(py::module_& m);     // called by bind_eval
 void bind_report(py::module_& m);
 
 /// A Python object that C++ may copy and drop on any thread: a copy of it touches no reference count

@@ -64,7 +64,9 @@ def test_compress_then_evaluate(command, compress, texts, tiny_folder, tmp_path)
     assert scored.returncode == 0, scored.stderr
     assert scored.stderr == ""
     files = {path.name for path in (tmp_path / "scores").iterdir()}
-    assert files == {"scores.json", "scores.csv", "scores.md"}
+    written = {"scores.json", "scores.csv", "scores.md", "records"}
+    assert files == written | {"comparison.json", "dense"}
+    assert {path.name for path in (tmp_path / "scores" / "dense").iterdir()} == written
     header, dense, half = (
         line.split(",") for line in (tmp_path / "scores" / "scores.csv").read_text().splitlines()
     )

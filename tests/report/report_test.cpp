@@ -7,6 +7,7 @@
 
 #include "cupel/checkpoint/safetensors.h"
 #include "cupel/compress/rtn.h"
+#include "cupel/eval/task.h"
 #include "support/temporary_folder.h"
 #include "support/tiny_model.h"
 
@@ -21,6 +22,7 @@ ReportEntry entry(const std::string& name, const std::vector<double>& losses) {
   p.length = 8;
   p.file_sha256 = "text";
   p.window_losses = losses;
+  p.window_tokens.assign(losses.size(), 7);
   for (const double loss : losses) p.loss += loss / static_cast<double>(losses.size());
   p.value = std::exp(p.loss);
   ReportEntry made{name, {}, 1000, 0};
@@ -100,6 +102,42 @@ TEST_CASE("score_table: one window has no standard error, another text no row") 
   CHECK_THROWS_AS(score_table(entry("dense", {2.0}), {other}), std::invalid_argument);
 }
 
+namespace {
+
+ReportEntry quiz(const std::string& name, const std::vector<double>& values) {
+  ReportEntry made{name, {}, 0, 0};
+  auto& items = made.scores.items["quiz"]["strict"];
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    items.push_back({std::to_string(i), i < 2 ? "x" : "y", "", "", {{"accuracy", values[i]}}});
+  }
+  made.scores.metrics["quiz"]["strict"] = mean_metrics(items);
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("task_table: a row a metric, its difference beside it, categories left out") {
+  const auto dense = quiz("dense", {1, 1, 1, 0}), pruned = quiz("pruned", {1, 0, 1, 0});
+  const Table alone = task_table({}, {pruned});
+  REQUIRE(alone.rows.size() == 1);
+  CHECK(alone.rows[0] ==
+        std::vector<std::string>{"pruned", "quiz", "strict", "accuracy", "4", "0.5"});
+  const Table table = task_table(dense, {pruned});
+  REQUIRE(table.rows.size() == 2);
+  for (const auto& row : table.rows) CHECK(row.size() == table.columns.size());
+  CHECK(cell(table, 0, "value") == "0.75");
+  CHECK(cell(table, 0, "difference").empty());
+  CHECK(cell(table, 1, "difference") == "-0.2500");
+  CHECK(cell(table, 1, "right_to_wrong") == "1");
+  CHECK(cell(table, 1, "wrong_to_right") == "0");
+  CHECK(cell(table, 1, "p_holm") == "1");
+  CHECK(score_table(dense, {pruned}).rows.empty());
+  const TemporaryFolder folder;
+  write_report(folder.path(), pruned, dense);
+  CHECK(folder.read("tasks.csv") == table.to_csv());
+  CHECK(folder.read("scores.md") == table.to_markdown());
+}
+
 TEST_CASE("write_report: three files that say the same") {
   const TemporaryFolder folder;
   const std::string dir = folder.file("made/here");
@@ -109,10 +147,13 @@ TEST_CASE("write_report: three files that say the same") {
   const Table table = score_table(dense, {pruned});
   CHECK(folder.read("made/here/scores.csv") == table.to_csv());
   CHECK(folder.read("made/here/scores.md") == table.to_markdown());
-  const Scores back = Scores::from_json(folder.read("made/here/scores.json"), "scores.json");
+  const EvalResult back =
+      EvalResult::from_json(folder.read("made/here/scores.json"), "scores.json");
   CHECK(back.metrics == pruned.scores.metrics);
+  CHECK(folder.read("made/here/comparison.json") == compare(dense.scores, pruned.scores).to_json());
   write_report(dir, dense);  // over the old ones
   CHECK(folder.read("made/here/scores.md").find("pruned") == std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(dir + "/comparison.json"));
 }
 
 TEST_CASE("weight_bytes_on_disk: counts weight files only") {

@@ -27,16 +27,24 @@ Table layer_table(const CompressionResult& result);
 /// One model of a report.
 struct ReportEntry {
   std::string name;
-  Scores scores;
+  EvalResult scores;
   int64_t disk_bytes = 0;    ///< of the weight files as written
   int64_t packed_bytes = 0;  ///< computed: codes, scales, zeros and masks, counted exactly
+  /// With the dense one, when it is made already; else the tables below make it.
+  std::optional<Comparison> comparison = {};
 };
 
 /// Dense first, then the others against it: perplexity, ratio, loss difference with its paired
 /// standard error, sizes. Without `dense` the paired columns are left out.
 Table score_table(const std::optional<ReportEntry>& dense, const std::vector<ReportEntry>& entries);
 
-/// Writes scores.json (of the one entry), scores.csv and scores.md into `dir`, each atomically.
+/// The same for tasks that score items: a row a metric, with its items, value, difference, interval,
+/// McNemar's p adjusted by Holm, flips and verdict (see PairedTask). Metrics of single categories are
+/// left out; scores.json has them.
+Table task_table(const std::optional<ReportEntry>& dense, const std::vector<ReportEntry>& entries);
+
+/// Writes scores.json (of the one entry), scores.csv and scores.md into `dir`, each atomically; with
+/// tasks that score items tasks.csv as well, with `dense` comparison.json.
 void write_report(const std::string& dir, const ReportEntry& entry,
                   const std::optional<ReportEntry>& dense = {});
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,5 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return chosen.run(chosen)
 
+    # OpenMP threads that wait would spin, and starve each other on a shared machine. It is read when
+    # torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode gets ? and no traceback
     return guarded(run)

@@ -36,7 +36,7 @@ class Row(NamedTuple):
     """One model of the demonstration."""
 
     name: str
-    scores: cupel.Scores
+    scores: cupel.EvalResult
     disk: int
     packed: int
     seconds: float | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
 class ProgressDisplay:
     """A progress function for the library's long calls, and a context manager around them.
 
-    On a terminal a line that changes: what is done, the layer, its loss, time passed and time left.
-    Elsewhere one plain line per finished layer and nothing else.
+    On a terminal a line that changes: what is done, the layer or task, its loss, time passed and time
+    left. Elsewhere one plain line per finished layer, and for an evaluation one every 10 seconds.
     """
 
     def __init__(self, title: str):
         self._title = title
         self._bar: Any = None
         self._layer = ""
+        self._pace = Pace()
 
     def __enter__(self) -> ProgressDisplay:
         if sys.stderr.isatty():
@@ -34,7 +36,10 @@ class ProgressDisplay:
 
     def __call__(self, progress: cupel.Progress) -> None:
         loss = "" if math.isnan(progress.loss) else f"loss {progress.loss:.4g}"
+        new = self._pace.add(progress.name, progress.done)
         if self._bar:
+            if new and progress.stage == "score":
+                self._bar.reset(self._task)  # the time left is that of the task at hand
             if loss:
                 self._layer = loss  # stays until the next layer has one
             self._bar.update(
@@ -47,6 +52,10 @@ class ProgressDisplay:
             width = len(str(progress.total))
             line = f"[{progress.done:{width}}/{progress.total}] {progress.name}  {loss or 'loss -'}"
             print(f"{line}  {progress.seconds:.1f} s", file=sys.stderr, flush=True)
+        elif progress.stage == "score" and progress.total and self._pace.due():
+            line = f"{self._title}: {progress.name} {progress.done} of {progress.total}"
+            left = self._pace.left(progress.total)
+            print(f"{line}{left and f', about {left} left'}", file=sys.stderr, flush=True)
 
     def _start(self) -> None:
         from rich.console import Console
@@ -73,6 +82,41 @@ class ProgressDisplay:
         )
         self._task = self._bar.add_task(self._title, total=None, layer="")
         self._bar.start()
+
+
+class Pace:
+    """How fast a task goes, from what this process did: recorded items take no time."""
+
+    def __init__(self, every: float = 10.0, clock: Any = time.monotonic):
+        self._every = every
+        self._clock = clock
+        self._name: str | None = None
+        self._last = clock()  # when a line was printed
+        self._start = (clock(), 0)
+
+    def add(self, name: str, done: int) -> bool:
+        """Takes note of a report; whether it is the first one of a task."""
+        now = self._clock()
+        new, self._name = name != self._name, name
+        if new or (done > self._done and now - self._start[0] < 0.5):  # read from a record
+            self._start = (now, done)
+        self._done = done
+        return new
+
+    def due(self) -> bool:
+        """Whether it is time for a line; once for each."""
+        if self._clock() - self._last < self._every:
+            return False
+        self._last = self._clock()
+        return True
+
+    def left(self, total: int) -> str:
+        """Time left for the task, or "" before it is known."""
+        done, passed = self._done - self._start[1], self._clock() - self._start[0]
+        if done <= 0:
+            return ""
+        seconds = round(passed / done * (total - self._done))
+        return f"{seconds} s" if seconds < 120 else f"{round(seconds / 60)} min"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

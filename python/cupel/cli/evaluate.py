@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_model, check_length, load_tokenizer, whole_number
 from .display import ProgressDisplay, table
-from .errors import SHORTER, UsageError, hint
+from .errors import INTERRUPTED, SHORTER, UsageError, hint
 
 if TYPE_CHECKING:
     import cupel
 
 EXAMPLES = """examples:
   cupel evaluate MODEL --tasks perplexity --text wiki.test.raw --out scores/dense
-  cupel evaluate MODEL-50 --tasks perplexity --text wiki.test.raw --against MODEL --out scores/50"""
+  cupel evaluate MODEL-50 --tasks perplexity --text wiki.test.raw --against MODEL --out scores/50
+  cupel evaluate MODEL --tasks multiple_choice:file=questions.jsonl --out scores/dense --resume
+
+With --out each task writes what it has into DIR/records as it goes (with --against MODEL, for that one
+into DIR/dense/records). A run that ended at any moment goes on with --resume."""
+
+FILES = ("scores.json", "scores.csv", "tasks.csv", "scores.md", "comparison.json", "records")
 
 
 def tasks(text: str) -> list[str]:
@@ -35,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="score a model, alone or against another one",
         description="Runs tasks on a model. With --against the same is done with the dense model,\n"
-        "and the two are compared window by window.",
+        "and the two are compared window by window and item by item.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,7 +52,8 @@ def add_parser(subparsers: Any) -> None:
         "--tasks",
         type=tasks,
         default=["perplexity"],
-        help="between commas, each NAME or NAME:KEY=VALUE,...; known: perplexity (default)",
+        help="between commas, each NAME or NAME:KEY=VALUE,...; perplexity (default), multiple_choice "
+        "and generation (KEY file: a JSONL file), and your own",
     )
     parser.add_argument("--text", type=Path, metavar="FILE", help="text for perplexity")
     parser.add_argument(
@@ -53,8 +61,34 @@ def add_parser(subparsers: Any) -> None:
         type=whole_number(2),
         help="tokens a window (default: 2048, or the model's positions if it has fewer)",
     )
-    parser.add_argument("--protocol", default="gptq", help="of the perplexity (default: gptq)")
+    parser.add_argument(
+        "--protocol",
+        default="gptq",
+        help="of the perplexity: gptq (default), harness, llamacpp or strided",
+    )
+    parser.add_argument(
+        "--stride", type=whole_number(1), help="of the protocol strided (default: half the length)"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of data sets")
+    parser.add_argument(
+        "--limit", type=whole_number(1), help="run the first so many items or windows of each task"
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of sampling (default: 0)")
+    parser.add_argument(
+        "--batch-tokens", type=whole_number(1), default=2048, help="run together (default: 2048)"
+    )
+    parser.add_argument(
+        "--boundary",
+        choices=("joint", "split", "harness"),
+        default="joint",
+        help="where an answer begins when a token spans the join with its question (default: joint)",
+    )
+    parser.add_argument(
+        "--over-long",
+        choices=("error", "truncate_left"),
+        default="error",
+        help="what to do with a request longer than the model (default: error)",
+    )
     parser.add_argument(
         "--against",
         type=Path,
@@ -62,7 +96,13 @@ def add_parser(subparsers: Any) -> None:
         help="the dense model, or the --out folder of an earlier evaluation of it",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write scores.json, scores.csv and scores.md there"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write records, scores.json, scores.csv and scores.md there",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the records that --out holds"
     )
 
 
@@ -73,6 +113,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UsageError("perplexity needs a text: add --text FILE, or --data DIR.")
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out must be a folder. Got the file {args.out}.")
+    if args.resume and args.out is None:
+        raise UsageError("--resume goes on with the records of an --out folder: add --out DIR.")
     if args.against is not None and not any(
         (args.against / name).is_file() for name in ("config.json", "scores.json")
     ):
@@ -82,8 +124,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         )
 
 
-def score(folder: Path, args: argparse.Namespace) -> cupel.ReportEntry:
-    """Scores the model in `folder` and measures its files."""
+def score(folder: Path, args: argparse.Namespace, out: Path | None) -> cupel.ReportEntry:
+    """Scores the model in `folder`, with records below `out`, and measures its files."""
     import cupel
 
     from .sizes import packed_bytes
@@ -106,6 +148,14 @@ def score(folder: Path, args: argparse.Namespace) -> cupel.ReportEntry:
             text=args.text,
             length=args.length or 0,
             protocol=args.protocol,
+            stride=args.stride or 0,
+            limit=args.limit or 0,
+            record=None if out is None else out / "records",
+            resume=args.resume,
+            seed=args.seed,
+            boundary=args.boundary,
+            over_long=args.over_long,
+            batch_tokens=args.batch_tokens,
             progress=display,
         )
     return cupel.ReportEntry(
@@ -118,9 +168,13 @@ def dense_entry(args: argparse.Namespace) -> cupel.ReportEntry:
     import cupel
 
     if (args.against / "config.json").is_file():
-        return score(args.against, args)
+        out = None if args.out is None else args.out / "dense"
+        entry = score(args.against, args, out)
+        if out is not None:
+            cupel.write_report(out, entry)
+        return entry
     path = args.against / "scores.json"
-    scores = cupel.Scores.from_json(path.read_text(encoding="utf-8"), str(path))
+    scores = cupel.EvalResult.from_json(path.read_text(encoding="utf-8"), str(path))
     return cupel.ReportEntry(name_of(args.against), scores)
 
 
@@ -132,17 +186,61 @@ def name_of(folder: Path) -> str:
 def run(args: argparse.Namespace) -> int:
     """Runs the sub-command."""
     check_arguments(args)
+    try:
+        evaluate(args)
+    except KeyboardInterrupt:
+        if args.out is None:
+            raise
+        again = "the same command" if args.resume else "the same command and --resume"
+        print(
+            f"cupel: interrupted; {args.out} holds what was scored, and {again} goes on from there.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Scores, compares, prints and writes."""
     import cupel
 
-    entry = score(args.model, args)
+    entry = score(args.model, args, args.out)
     dense = dense_entry(args) if args.against is not None else None
-    made = cupel.score_table(dense, [entry])
-    print(table(made.columns, made.rows))
     if dense is not None:
-        print("standard_error is that of loss_difference (nats per token), paired over windows.")
+        comparison = cupel.compare(dense.scores, entry.scores)
+        entry = cupel.ReportEntry(
+            entry.name, entry.scores, entry.disk_bytes, entry.packed_bytes, comparison
+        )
+    tables = [make(dense, [entry]) for make in (cupel.score_table, cupel.task_table)]
+    print("\n\n".join(table(made.columns, made.rows) for made in tables if made.rows))
+    for note in notes(entry, dense):
+        print(note)
     if args.out is None:
         print("Nothing was saved; --out DIR keeps the scores.")
     else:
         cupel.write_report(args.out, entry, dense)
-        print(f"Written to {args.out}: scores.json, scores.csv, scores.md.")
-    return 0
+        found = (name for name in FILES if (args.out / name).exists())
+        print(f"Written to {args.out}: {', '.join(found)}.")
+
+
+def notes(entry: cupel.ReportEntry, dense: cupel.ReportEntry | None) -> list[str]:
+    """What the numbers of the tables do not say."""
+    lines = []
+    if dense is not None and entry.comparison.perplexities:
+        lines.append(
+            "standard_error is that of loss_difference (nats per token), paired over blocks."
+        )
+    if dense is not None and entry.comparison.tasks:
+        lines.append(
+            "low and high: 95 % interval of the difference; p_holm: McNemar's test, adjusted for all "
+            "rows; verdict: whether 95 % of the dense score is kept."
+        )
+    if dense is not None:
+        lines += [f"Only one side has {task}." for task in entry.comparison.unpaired]
+        lines += entry.comparison.notes
+    run = entry.scores.run
+    if run.items_recorded:
+        lines.append(f"{run.items_recorded} items came from records of an earlier run.")
+    if run.dropped_lines:
+        lines.append(f"{run.dropped_lines} lines of a half-written batch were scored again.")
+    return lines + list(run.notes)
