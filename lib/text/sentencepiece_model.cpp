@@ -40,6 +40,14 @@ int byte_value(std::string_view text) {
   return static_cast<int>(high * 16 + low);
 }
 
+constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, a space in pieces
+
+// Whether a space stands behind another character, as in no piece of most models.
+bool has_inner_space(std::string_view piece) {
+  while (piece.starts_with(kSpace)) piece.remove_prefix(kSpace.size());
+  return piece.find(kSpace) != std::string_view::npos;
+}
+
 class Checker {
  public:
   explicit Checker(const std::string& file) : file_(file) {}
@@ -97,6 +105,7 @@ class Checker {
     if (piece.type == unknown) {
       require(!has_unknown_, "there is more than one unknown piece.");
       has_unknown_ = true;
+      unknown_ = piece.text;
     }
     if (piece.type == byte) {
       const int value = byte_value(piece.text);
@@ -104,6 +113,7 @@ class Checker {
       bytes_.set(value);
     }
     if (piece.type == user_defined) user_defined_.push_back(piece.text);
+    if (matched && has_inner_space(piece.text)) has_inner_space_ = true;
     // A matching trie is built from C strings, so a NUL there would cut the piece (or throw).
     if (matched && !with_nul_ && piece.text.find('\0') != std::string_view::npos) {
       with_nul_ = where;
@@ -119,6 +129,8 @@ class Checker {
         model_type_ = message.varint(field, "model_type");
         if (model_type_ < unigram || model_type_ > character)
           message.fail("model_type must be 1 to 4. Got " + std::to_string(model_type_) + ".");
+      } else if (field.number == 24) {
+        space_behind_ = message.varint(field, "treat_whitespace_as_suffix") != 0;
       } else if (field.number == 35) {
         byte_fallback_ = message.varint(field, "byte_fallback") != 0;
       } else if (field.number >= 40 && field.number <= 43) {
@@ -138,9 +150,14 @@ class Checker {
         const auto blob = message.text(field, "precompiled_charsmap");
         const int64_t expansion = blob.empty() ? 0 : check_charsmap(file_, where, blob);
         model_.expansion = std::max(model_.expansion, expansion);
+        if (encoding && !blob.empty()) has_charsmap_ = true;
       }
       if (field.number == 3 && encoding)
         model_.add_dummy_prefix = message.varint(field, "add_dummy_prefix") != 0;
+      if (field.number == 4 && encoding)
+        removes_spaces_ = message.varint(field, "remove_extra_whitespaces") != 0;
+      if (field.number == 5 && encoding)
+        escapes_spaces_ = message.varint(field, "escape_whitespaces") != 0;
     }
   }
 
@@ -167,6 +184,24 @@ class Checker {
                   std::to_string(id) + " of " + std::to_string(model_.pieces) + ".");
     }
     check_nesting(message);
+    model_.separable = separable();
+  }
+
+  // What makes the library's ids of a text those of its parts, for any text.
+  bool separable() const {
+    // The normaliser works character by character, and a part's dummy space is the one cut away.
+    const bool plain = !has_charsmap_ && escapes_spaces_ && !space_behind_ &&
+                       (model_.add_dummy_prefix || !removes_spaces_);
+    // Spaces inside a user-defined piece escape removal; elsewhere none is left for it to match.
+    const bool spaces = std::any_of(user_defined_.begin(), user_defined_.end(), [](auto piece) {
+      return piece.find(' ') != std::string_view::npos;
+    });
+    // Merges stay on their side of a cut. A unigram path does not: the rounding of its running sum
+    // depends on all the text before.
+    const bool local = model_type_ == bpe && !has_inner_space_;
+    // Adjacent unknown pieces become one, so a part must not begin with one.
+    const bool known = matched_.count(kSpace) && unknown_.find(kSpace) == std::string_view::npos;
+    return plain && !spaces && local && known;
   }
 
   // No text may match more user-defined pieces at one place than the library has room for.
@@ -196,6 +231,9 @@ class Checker {
   uint64_t model_type_ = unigram;
   bool byte_fallback_ = false;
   bool has_unknown_ = false, has_trainer_ = false, has_normalizer_ = false;
+  std::string_view unknown_;
+  bool has_inner_space_ = false, has_charsmap_ = false;
+  bool space_behind_ = false, removes_spaces_ = true, escapes_spaces_ = true;  // as in the .proto
 };
 
 // Files that often stand where a SentencePiece model should, told apart by how they begin.

@@ -12,6 +12,9 @@ struct SentencePieceModel {
   int64_t pieces = 0;
   bool add_dummy_prefix = true;  ///< a space is put in front of a text
   int64_t expansion = 3;         ///< normalised bytes per byte of text, at most
+  /// Whether the ids on either side of a space behind another character depend on that side alone,
+  /// so that text_parts() may cut there.
+  bool separable = false;
 };
 
 /// Checks the bytes of the .model file `file` field by field. libsentencepiece trusts much of what

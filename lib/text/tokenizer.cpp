@@ -14,6 +14,7 @@
 #include "cupel/core/file.h"
 #include "cupel/core/unicode.h"
 #include "text/sentencepiece_model.h"
+#include "text/text_parts.h"
 
 namespace cupel {
 
@@ -22,6 +23,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kMaxModelBytes = uint64_t{64} << 20;
+// libsentencepiece takes some 80 bytes of memory a character, so long texts go to it in parts.
+constexpr std::size_t kPartBytes = std::size_t{64} << 10;
 
 class SentencePieceTokenizer : public Tokenizer {
  public:
@@ -30,6 +33,8 @@ class SentencePieceTokenizer : public Tokenizer {
       : path_(path),
         pieces_(model.pieces),
         expansion_(model.expansion),
+        separable_(model.separable),
+        dummy_prefix_(model.add_dummy_prefix),
         add_bos_(add_bos),
         add_eos_(add_eos) {
     try {
@@ -62,13 +67,21 @@ class SentencePieceTokenizer : public Tokenizer {
     const int64_t limit = std::numeric_limits<int>::max() / expansion_ - 64;
     check(static_cast<int64_t>(text.size()) <= limit, "encode", "text must have at most ", limit,
           " bytes. Got ", text.size(), ".");
-    std::vector<int> pieces;
-    const auto status = processor_.Encode(text, &pieces);
-    if (!status.ok()) throw FormatError(path_, "encode", library_message(status));
     std::vector<int64_t> ids;
-    ids.reserve(pieces.size() + 2);
     if (special_tokens && add_bos_) ids.push_back(bos_);
-    ids.insert(ids.end(), pieces.begin(), pieces.end());
+    std::vector<int> pieces;
+    for (const auto part : parts(text)) {
+      const auto status = processor_.Encode(part, &pieces);
+      if (!status.ok()) throw FormatError(path_, "encode", library_message(status));
+      // Room as the text so far foretells: growth by doubling would hold the ids up to three times.
+      const std::size_t count = ids.size() + pieces.size();
+      const std::size_t read = part.data() + part.size() - text.data();
+      if (ids.capacity() <= count) {
+        const std::size_t all = count * text.size() / std::max<std::size_t>(read, 1);
+        ids.reserve(all + all / 16 + 2);
+      }
+      ids.insert(ids.end(), pieces.begin(), pieces.end());
+    }
     if (special_tokens && add_eos_) ids.push_back(eos_);
     return ids;
   }
@@ -92,15 +105,22 @@ class SentencePieceTokenizer : public Tokenizer {
   int64_t bos() const override { return bos_; }
   int64_t eos() const override { return eos_; }
   std::string fingerprint() const override { return fingerprint_; }
+  bool concurrent() const override { return true; }
 
  private:
   static std::string library_message(const sentencepiece::util::Status& status) {
     return c10::str("SentencePiece refuses it: ", status.error_message());
   }
 
+  std::vector<std::string_view> parts(std::string_view text) const {
+    if (separable_) return text_parts(text, kPartBytes, dummy_prefix_);
+    return {text};
+  }
+
   std::string path_;
   sentencepiece::SentencePieceProcessor processor_;
   int64_t pieces_, expansion_;
+  bool separable_, dummy_prefix_;
   bool add_bos_, add_eos_;
   int64_t bos_ = -1, eos_ = -1;
   std::string fingerprint_;

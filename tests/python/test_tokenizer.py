@@ -1,10 +1,14 @@
-"""Hugging Face tokenizers do as well as cupel's own."""
+"""SentencePiece's own ids, long texts too; Hugging Face tokenizers do as well as cupel's own."""
 
 import json
+import random
+import subprocess
+import sys
 
 import cupel
 import pytest
 import torch
+from cupel import touchstone
 
 SENTENCES = [
     "Once upon a time, there was a little girl named Lily.",
@@ -173,3 +177,93 @@ def test_the_command_takes_a_tokenizer_json(folder, shared_path, tmp_path, comma
         cupel.load_model(folder), cupel.load_tokenizer(folder), tmp_path / "text.txt", length=64
     )
     assert scores["perplexities"]["perplexity"]["loss"] == own.loss
+
+
+SENTENCEPIECE_MODELS = [
+    "touchstone",
+    "models/stories260K/tokenizer.model",
+    "models/babyllama-tok105/tokenizer.model",
+    "tokenizers/llama2/tokenizer.model",
+    "tokenizers/mistral/tokenizer.model.v1",
+    "tokenizers/mistral/mistral_instruct_tokenizer_240323.model.v3",
+]
+
+
+def nasty_text(size):
+    """`size` characters of whatever could matter where a long text is cut, in seeded order."""
+    units = [
+        " ",
+        " ",
+        "  ",
+        "     ",
+        "\u2581",
+        "\t",
+        "\n",
+        "\r\n",
+        "\0",
+        "\u00a0",
+        "\u3000",
+        "\u200b",
+    ]
+    units += ["<s>", "</s>", "<unk>", "<0x0A>", "[INST]", "[/INST] ", "\u2047", "e\u0301", "\ufeff"]
+    units += [
+        "the",
+        " of",
+        " Once upon",
+        "ing ",
+        "a",
+        ".",
+        "42",
+        "ż",
+        "日本",
+        "🙂",
+        "x" * 40,
+        " " * 40,
+    ]
+    draw = random.Random(5)
+    return "".join(draw.choices(units, k=size))[:size]
+
+
+LONG_TEXTS = {
+    "nasty": nasty_text(300_000),
+    "one word": "word" * 50_000,
+    "spaces": " " * 150_000,
+    "touchstone": (touchstone.folder() / "calibration.txt").read_text(encoding="utf-8"),
+    "wikitext2": "data/wikitext2/wiki.test.raw",
+    "tinystories": "data/tinystories/heldout.txt",
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS)
+@pytest.mark.parametrize("model", SENTENCEPIECE_MODELS)
+def test_long_texts_get_the_ids_of_the_whole(model, text, shared_path):
+    """cupel hands libsentencepiece parts of 64 KiB; the Python package here encodes all at once."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    path = touchstone.folder() / "tokenizer.model" if model == "touchstone" else shared_path(model)
+    long = LONG_TEXTS[text]
+    if long.startswith("data/"):
+        long = shared_path(long).read_bytes().decode()
+    assert len(long.encode()) > 2 * 65536
+    whole = sentencepiece.SentencePieceProcessor(model_file=str(path)).encode(long)
+    assert cupel.load_tokenizer(path).encode(long, False) == whole
+
+
+MEMORY = """
+import resource, sys, cupel
+from cupel import touchstone
+text = (touchstone.folder() / "calibration.txt").read_text(encoding="utf-8")
+text = (text * (1 + 2_000_000 // len(text)))[:2_000_000]
+tokenizer = cupel.load_tokenizer(touchstone.folder())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ids = tokenizer.encode(text)
+print(len(ids), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux only")
+def test_a_long_text_does_not_fill_the_memory():
+    """In a process of its own: encoded whole, this text takes 150 MiB."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tokens, kib = map(int, done.stdout.split())
+    assert kib * 1024 <= 8 * tokens + (64 << 20)

@@ -27,6 +27,9 @@ class Tokenizer {
 
   /// SHA-256 of what defines the tokenizer, for provenance.
   virtual std::string fingerprint() const = 0;
+
+  /// Several threads may encode and decode at once.
+  virtual bool concurrent() const { return false; }
 };
 
 /// Reads a SentencePiece .model file. The file is checked field by field (lengths, piece types,
