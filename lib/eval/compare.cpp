@@ -188,8 +188,10 @@ Comparison compare(const EvalResult& dense, const EvalResult& compressed,
   const std::set<std::string> left = names(dense), right = names(compressed);
   std::set_symmetric_difference(left.begin(), left.end(), right.begin(), right.end(),
                                 std::back_inserter(comparison.unpaired));
+  int64_t paired = 0;
   for (const auto& task : right) {
     if (left.count(task) == 0) continue;
+    ++paired;
     check_manifests(task, dense, compressed);
     const auto other = dense.perplexities.find(task);
     const auto mine = compressed.perplexities.find(task);
@@ -201,8 +203,9 @@ Comparison compare(const EvalResult& dense, const EvalResult& compressed,
       pair_task(task, dense, compressed, options, comparison);
     }
   }
+  check(paired > 0, "compare", "the two evaluations share no task.");
   check(!comparison.perplexities.empty() || !comparison.tasks.empty(), "compare",
-        "the two evaluations share no task.");
+        "the tasks that both evaluations hold have no values to compare.");
   std::vector<double> p;
   for (const auto& task : comparison.tasks) {
     if (!std::isnan(task.p)) p.push_back(task.p);

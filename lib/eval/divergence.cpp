@@ -11,6 +11,7 @@
 #include "cupel/core/error.h"
 #include "cupel/eval/statistics.h"
 #include "eval/perplexity_plan.h"
+#include "eval/token_scores.h"
 
 namespace cupel {
 
@@ -59,7 +60,8 @@ void compare_rows(const torch::Tensor& dense, const torch::Tensor& compressed,
     const auto p = at::log_softmax(x.to(at::kDouble), 1), q = at::log_softmax(y.to(at::kDouble), 1);
     const auto weights = p.exp();
     // 0 ln 0 = 0, also where the compressed model excludes the token as well.
-    const auto kl = at::where(weights.eq(0), at::zeros({}, p.options()), weights * (p - q)).sum(1);
+    const auto kl =
+        row_sums(at::where(weights.eq(0), at::zeros({}, p.options()), weights * (p - q)));
     const auto id = targets.narrow(0, begin, rows).to(p.device()).unsqueeze(1);
     const auto append = [](std::vector<double>& to, const torch::Tensor& values) {
       const auto cpu = values.cpu().contiguous();

@@ -134,8 +134,10 @@ EvalResult evaluate(Scorer& scorer, const std::vector<std::string>& tasks,
                     const EvaluateOptions& options) {
   Reporter reporter(options.progress);
   auto* engine = dynamic_cast<ModelScorer*>(&scorer);
-  return run_all(scorer, engine ? &engine->model() : nullptr,
-                 engine ? &engine->tokenizer() : nullptr, tasks, options, reporter);
+  if (!engine) return run_all(scorer, nullptr, nullptr, tasks, options, reporter);
+  EvaluateOptions own = options;  // a perplexity follows the scorer's rule for BOS
+  own.scorer.bos = engine->bos();
+  return run_all(scorer, &engine->model(), &engine->tokenizer(), tasks, own, reporter);
 }
 
 }  // namespace cupel

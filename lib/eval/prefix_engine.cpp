@@ -59,9 +59,17 @@ std::vector<int64_t> PrefixEngine::announce(const std::vector<TokenRequest>& req
       siblings.push_back(static_cast<int64_t>(trunk_.size()) - 1);
     }
   }
-  for (const auto& request : requests) {
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const TokenRequest& request = requests[i];
     const int64_t node = deepest(request);
-    costs.push_back(request.input() - (node < 0 ? 0 : trunk_[node].end));
+    int64_t shared = node < 0 ? 0 : trunk_[node].end;
+    if (share_ && i > 0) {  // the choices of a question follow each other
+      const auto from = request.tokens.begin(), end = from + request.input();
+      const auto before = requests[i - 1].tokens.begin();
+      const auto same = std::mismatch(from, end, before, before + requests[i - 1].input()).first;
+      shared = std::max<int64_t>(shared, same - from);
+    }
+    costs.push_back(request.input() - shared);
   }
   return costs;
 }

@@ -29,7 +29,8 @@ class PrefixEngine {
   PrefixEngine(TokenModel& model, const TokenModelInfo& info, bool share, int64_t batch_tokens,
                int64_t state_bytes);
 
-  /// Makes the trunk of everything that is to come; returns the tokens each request costs beyond it.
+  /// Makes the trunk of everything that is to come; returns the tokens that each request costs
+  /// beyond the trunk and beyond what it has in common with the request before.
   std::vector<int64_t> announce(const std::vector<TokenRequest>& requests);
 
   /// `progress(done)`, in requests, is called between runs. Without `share` the requests have

@@ -5,6 +5,7 @@
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
+#include "cupel/core/parallel.h"
 #include "cupel/core/unicode.h"
 #include "eval/generator.h"
 #include "eval/prefix_engine.h"
@@ -21,6 +22,23 @@ struct ModelScorer::Engine {
   PrefixEngine prefixes;
   bool prepared = false;
   ScorerCounts generated = {};
+
+  std::vector<TextEncoder::Pair> encode(const std::vector<ScoredPair>& requests) const {
+    std::vector<TextEncoder::Pair> pairs(requests.size());
+    const auto run = [&](int64_t begin, int64_t end) {
+      const TextEncoder own = encoder;  // remembers the last context
+      for (int64_t i = begin; i < end; ++i) {
+        pairs[i] = own.pair(requests[i].first, requests[i].second);
+      }
+    };
+    const auto size = static_cast<int64_t>(requests.size());
+    if (tokenizer.concurrent()) {
+      parallel_for(size, 64, run);
+    } else {
+      run(0, size);
+    }
+    return pairs;
+  }
 
   // Fits a request to the model's length, or says why not.
   bool cut(TokenRequest& request, const std::string& what) const {
@@ -92,6 +110,8 @@ TokenModel& ModelScorer::model() const { return engine_->model; }
 
 const Tokenizer& ModelScorer::tokenizer() const { return engine_->tokenizer; }
 
+const std::string& ModelScorer::bos() const { return engine_->options.bos; }
+
 ScorerCounts ModelScorer::counts() const {
   const ScorerCounts& scored = engine_->prefixes.counts();
   return {scored.run + engine_->generated.run, scored.shared + engine_->generated.shared};
@@ -102,7 +122,7 @@ ScorerInfo ModelScorer::info() const {
   const std::string sharing = engine_->prefixes.shares() ? "true"
                               : options.share_prefixes   ? "unavailable: the model keeps no states"
                                                          : "false";
-  return {engine_->info,
+  return {engine_->model.info(),
           engine_->tokenizer.fingerprint(),
           {{"boundary", options.boundary},
            {"bos", options.bos},
@@ -113,9 +133,10 @@ ScorerInfo ModelScorer::info() const {
 
 std::vector<int64_t> ModelScorer::prepare(const std::vector<ScoredPair>& requests) {
   std::vector<TokenRequest> encoded;
-  for (const auto& [context, continuation] : requests) {
-    encoded.push_back(engine_->encoder.pair(context, continuation).request);
-    engine_->cut(encoded.back(), continuation);
+  auto pairs = engine_->encode(requests);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    encoded.push_back(std::move(pairs[i].request));
+    engine_->cut(encoded.back(), requests[i].second);
   }
   engine_->prepared = !requests.empty();
   return engine_->prefixes.announce(encoded);
@@ -132,8 +153,9 @@ std::vector<LogLikelihood> ModelScorer::log_likelihood(const std::vector<ScoredP
   report(0);
   std::vector<TokenRequest> encoded;
   std::vector<LogLikelihood> results(requests.size());
+  auto pairs = engine_->encode(requests);
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    auto pair = engine_->encoder.pair(requests[i].first, requests[i].second);
+    auto& pair = pairs[i];
     if (pair.boundary_shift) results[i].flags.push_back("boundary_shift");
     if (engine_->cut(pair.request, requests[i].second)) results[i].flags.push_back("truncated");
     encoded.push_back(std::move(pair.request));

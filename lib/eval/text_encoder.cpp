@@ -13,7 +13,7 @@ namespace {
 std::vector<int64_t> configured_prefix(const Tokenizer& tokenizer) {
   const auto with = tokenizer.encode("a", true), without = tokenizer.encode("a", false);
   const auto found = std::search(with.begin(), with.end(), without.begin(), without.end());
-  check(found != with.end(), "ModelScorer",
+  check(found != with.end() && !without.empty(), "ModelScorer",
         "special tokens must stand around a text to be told from it; say bos=\"always\" or "
         "\"never\" for this tokenizer.");
   return {with.begin(), found};

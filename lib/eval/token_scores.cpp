@@ -25,7 +25,7 @@ void score_piece(const torch::Tensor& logits, int64_t first, const std::vector<T
   const auto row = ids(rows);
   const auto picked = logits.flatten().index_select(0, row * logits.size(1) + ids(tokens));
   const auto [largest, top] = logits.max(1, true);
-  const auto exponentials = (logits - largest).exp_().sum(1);
+  const auto exponentials = row_sums((logits - largest).exp_());
   const auto cpu = [&](const torch::Tensor& x) { return x.to(at::kDouble).cpu().contiguous(); };
   const auto p = cpu(picked), m = cpu(largest.squeeze(1)), s = cpu(exponentials);
   const auto best = top.squeeze(1).cpu().contiguous();
@@ -38,6 +38,10 @@ void score_piece(const torch::Tensor& logits, int64_t first, const std::vector<T
 }
 
 }  // namespace
+
+torch::Tensor row_sums(const torch::Tensor& x) {
+  return x.size(0) == 1 ? x.expand({2, x.size(1)}).sum(1).narrow(0, 0, 1) : x.sum(1);
+}
 
 TargetScores score_targets(TokenModel& model, const std::vector<TokenModel::Row>& rows,
                            const std::vector<Target>& targets,

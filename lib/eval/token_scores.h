@@ -1,11 +1,17 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <vector>
 
 #include "cupel/eval/token_model.h"
 
 namespace cupel {
+
+/// The sum of each row of x [rows, columns]. A single long row alone would be split among threads,
+/// and its last bits would depend on their number.
+torch::Tensor row_sums(const torch::Tensor& x);
 
 /// A token whose log-probability is asked for after one wanted row of a run.
 struct Target {

@@ -47,32 +47,75 @@ std::vector<SharedRows> shared_rows(const std::vector<PackedSequence>& sequences
   return shared;
 }
 
+// Attention of all rows, or of the wanted ones alone (the output is theirs then).
 class SequencesAttention : public PackedAttention {
  public:
-  SequencesAttention(const std::vector<PackedSequence>& sequences, std::vector<Rows> rows)
-      : rows_(std::move(rows)), shared_(shared_rows(sequences, rows_)) {}
+  SequencesAttention(const std::vector<PackedSequence>& sequences, std::vector<Rows> rows,
+                     torch::Tensor wanted)
+      : sequences_(sequences),
+        rows_(std::move(rows)),
+        shared_(shared_rows(sequences, rows_)),
+        wanted_(std::move(wanted)) {
+    for (const auto& sequence : sequences) {
+      const int64_t begin = wanted_rows_.empty() ? 0 : wanted_rows_.back().end;
+      wanted_rows_.push_back({begin, begin + static_cast<int64_t>(sequence.wanted.size())});
+    }
+    shared_wanted_ = shared_rows(sequences, wanted_rows_);
+  }
 
   torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k,
                        const torch::Tensor& v) override {
     keys = k;
     values = v;
-    AttentionParts parts(q);
-    for (const Rows& rows : rows_) {
-      parts.set(rows.begin, attention_part(rows.of(q), rows.of(k), rows.of(v), true));
+    const torch::Tensor queries = only_wanted ? q.index_select(1, wanted_) : q;
+    AttentionParts parts(queries);
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      if (only_wanted) {
+        attend_wanted(i, q, k, v, parts);
+      } else {
+        const Rows& rows = rows_[i];
+        parts.set(rows.begin, attention_part(rows.of(q), rows.of(k), rows.of(v), true));
+      }
     }
-    for (const auto& [tokens, rows] : shared_) {
+    for (const auto& [tokens, rows] : only_wanted ? shared_wanted_ : shared_) {
+      if (rows.size() == 0) continue;
       const KeyValues& cached = tokens->layers[layer];
-      parts.merge(rows.begin, attention_part(rows.of(q), cached.keys, cached.values, false));
+      parts.merge(rows.begin, attention_part(rows.of(queries), cached.keys, cached.values, false));
     }
     return parts.result();
   }
 
   std::size_t layer = 0;       // to be set before each block
+  bool only_wanted = false;    // likewise
   torch::Tensor keys, values;  // of the block that ran last
 
  private:
-  std::vector<Rows> rows_;
-  std::vector<SharedRows> shared_;
+  // The wanted rows of one sequence over its own keys: row by row when they are few, else by way of
+  // all of them.
+  void attend_wanted(std::size_t i, const torch::Tensor& q, const torch::Tensor& k,
+                     const torch::Tensor& v, AttentionParts& parts) const {
+    constexpr int64_t few = 8;
+    const auto& wanted = sequences_[i].wanted;
+    const auto count = static_cast<int64_t>(wanted.size());
+    const Rows &rows = rows_[i], &to = wanted_rows_[i];
+    if (count == 0) return;
+    if (count * few > rows.size()) {
+      const auto all = attention_part(rows.of(q), rows.of(k), rows.of(v), true);
+      const auto chosen = wanted_.narrow(0, to.begin, count) - rows.begin;
+      parts.set(to.begin, {all.out.index_select(1, chosen), all.lse.index_select(1, chosen)});
+      return;
+    }
+    for (int64_t j = 0; j < count; ++j) {
+      const Rows row{rows.begin + wanted[j], rows.begin + wanted[j] + 1};
+      const Rows seen{rows.begin, row.end};
+      parts.set(to.begin + j, attention_part(row.of(q), seen.of(k), seen.of(v), false));
+    }
+  }
+
+  const std::vector<PackedSequence>& sequences_;
+  std::vector<Rows> rows_, wanted_rows_;
+  std::vector<SharedRows> shared_, shared_wanted_;
+  torch::Tensor wanted_;  // int64 [wanted], rows of the packed tokens
 };
 
 }  // namespace
@@ -107,21 +150,20 @@ PackedHidden run_packed(const Model& model, const std::vector<PackedSequence>& s
   }
   check(!tokens.empty(), "run_packed", "there must be a sequence.");
 
-  SequencesAttention attention(sequences, rows);
+  const auto wanted_rows = as_tensor(wanted).to(model.device());
+  SequencesAttention attention(sequences, rows, wanted_rows);
   BlockState state = model.begin_at(as_tensor(tokens).unsqueeze(0), as_tensor(positions));
   state.packed = &attention;
-  const auto wanted_rows = as_tensor(wanted).to(model.device());
   for (int64_t layer = 0; layer < model.layers(); ++layer) {
     const auto block = model.block(layer);
+    // Behind the last meeting of the tokens, only the wanted ones go on.
+    const bool last = layer + 1 == model.layers();
     attention.layer = layer;
+    attention.only_wanted = last;
     for (int64_t stage = 0; stage < block->stages(); ++stage) {
       block->apply(stage, block->input(stage, state), state);
-      // Behind the last meeting of the tokens, only the wanted ones go on.
-      if (stage == 0 && layer + 1 == model.layers()) {
-        state.hidden = state.hidden.index_select(1, wanted_rows);
-        if (wanted.empty()) break;
-        state.carried = state.carried.index_select(1, wanted_rows);
-      }
+      if (last && stage == 0) state.hidden = state.hidden.index_select(1, wanted_rows);
+      if (last && wanted.empty()) break;
     }
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       if (!cached[i]) continue;

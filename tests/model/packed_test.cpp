@@ -1,6 +1,7 @@
 #include "cupel/model/packed.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <torch/types.h>
 
 #include "support/catch.h"
@@ -156,4 +157,22 @@ TEST_CASE("run_step: a sequence's bytes do not depend on the others, their numbe
     CHECK(at::equal(backwards[39 - i], together[i]));
     CHECK(at::equal(run({i, 3, 5})[0], together[i]));
   }
+}
+
+TEST_CASE("run_packed and run_step: the bytes do not depend on the number of threads") {
+  const auto model = test::tiny_model({.head_dim = 32, .width = 8, .positions = 600});
+  const auto head = ids(300, 1), tail = ids(9, 2);
+  const int before = at::get_num_threads();
+  std::vector<torch::Tensor> got;
+  for (const int threads : {1, 2, 3}) {
+    at::set_num_threads(threads);
+    const auto cached = run_packed(*model, {{head, {}, nullptr, true}}).cached[0];
+    const auto rows =
+        run_packed(*model, {{{5}, {0}, cached}, {tail, {8}, cached}, {{1, 2}, {0, 1}}});
+    GrowingTokens grown(*cached);
+    got.push_back(at::cat({rows.hidden, run_step(*model, {7}, {&grown})}));
+  }
+  at::set_num_threads(before);
+  CHECK(at::equal(got[0], got[1]));
+  CHECK(at::equal(got[0], got[2]));
 }

@@ -50,8 +50,8 @@ class RunRecord {
   /// Written nowhere.
   RunRecord() = default;
   /// Starts the record `path`, or goes on with it when `resume`. std::invalid_argument when it holds
-  /// batches and `resume` is false, when its manifest differs (names the first field), and when the
-  /// model has no fingerprint, so that nothing could tell it from another one.
+  /// batches and `resume` is false, when its manifest differs (names the first field), and when it
+  /// is to go on and the model has no fingerprint, so that nothing could tell it from another one.
   RunRecord(const std::string& path, const RunManifest& manifest, bool resume);
 
   /// Batches that were there when it was opened.

@@ -74,8 +74,8 @@ class Scorer {
   virtual std::vector<Generation> generate(const std::vector<GenerationRequest>& requests) = 0;
 
   /// Announces every pair that later calls will score, so that beginnings common to many are found
-  /// once and the bytes of a score do not depend on how the pairs are spread over calls. Returns
-  /// the tokens that each pair will cost beyond what it shares. Optional: by default nothing, and
+  /// once for all calls, and a call's scores have the same bytes whatever calls came before it.
+  /// Returns the tokens that each pair will cost beyond what it shares. Optional: by default nothing, and
   /// nothing is known.
   virtual std::vector<int64_t> prepare(const std::vector<ScoredPair>&) { return {}; }
 
@@ -113,6 +113,7 @@ class ModelScorer : public Scorer {
   ModelScorer(TokenModel& model, const Tokenizer& tokenizer, ScorerOptions options = {});
   ~ModelScorer() override;
 
+  /// Asks the model anew, so that the fingerprint is that of the weights as they are now.
   ScorerInfo info() const override;
   std::vector<LogLikelihood> log_likelihood(const std::vector<ScoredPair>& requests) override;
   std::vector<LogLikelihood> rolling_log_likelihood(const std::vector<std::string>& texts) override;
@@ -122,6 +123,7 @@ class ModelScorer : public Scorer {
 
   TokenModel& model() const;
   const Tokenizer& tokenizer() const;
+  const std::string& bos() const;  ///< the option
 
  private:
   struct Engine;

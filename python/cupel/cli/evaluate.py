@@ -84,6 +84,14 @@ def add_parser(subparsers: Any) -> None:
         help="where an answer begins when a token spans the join with its question (default: joint)",
     )
     parser.add_argument(
+        "--verify-prefix",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="score so many requests of each batch again without shared prefixes, and stop when one "
+        "differs (default: 0)",
+    )
+    parser.add_argument(
         "--over-long",
         choices=("error", "truncate_left"),
         default="error",
@@ -155,6 +163,7 @@ def score(folder: Path, args: argparse.Namespace, out: Path | None) -> cupel.Rep
             seed=args.seed,
             boundary=args.boundary,
             over_long=args.over_long,
+            verify_prefix=args.verify_prefix,
             batch_tokens=args.batch_tokens,
             progress=display,
         )
