@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("CUPEL_BUILD_DIR", REPOSITORY / "build" / "release"))
-NAMES = ["1_prune", "2_own_criterion", "3_quantize", "6_prune_and_quantize"]
+NAMES = ["1_prune", "2_own_criterion", "3_quantize", "4_evaluate", "6_prune_and_quantize"]
 
 
 def run(*command):
@@ -79,6 +79,25 @@ def test_without_arguments_the_embedded_model(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert numbers(done.stdout) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_evaluations_print_one_table_also_from_their_records(arguments, tmp_path):
+    def table(example, folder):
+        output = run(*example("4_evaluate"), *arguments, tmp_path / folder)
+        return [line for line in output.splitlines() if line.startswith("|")]
+
+    expected = table(python_example, "python")
+    assert [line.split("|")[3].strip() for line in expected[-3:]] == [
+        "acc_bytes",
+        "acc_norm",
+        "accuracy",
+    ]
+    records = sorted((tmp_path / "python" / "records").rglob("*.jsonl"))
+    before = [file.read_bytes() for file in records]
+    assert [file.parent.name for file in records] == ["compressed"] * 2 + ["dense"] * 2
+    assert table(python_example, "python") == expected
+    assert [file.read_bytes() for file in records] == before
+    assert table(cpp_example, "cpp") == expected
 
 
 def test_ria_scores_zero_columns_and_rows_as_numbers():
