@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "model/tiled_attention.h"
+
 namespace cupel {
 
 namespace {
@@ -32,6 +34,7 @@ AttentionPart plain_part(const torch::Tensor& q, const torch::Tensor& k, const t
 AttentionPart attention_part(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                              bool causal) {
   if (!q.is_cpu()) return plain_part(q, k, v, causal);
+  if (can_tile_attention(q, k) && v.stride(2) == 1) return tiled_attention(q, k, v, causal);
   // One to three queries take other products, whose last bits depend on the number of threads.
   constexpr int64_t least = 4;
   const int64_t queries = q.size(1);

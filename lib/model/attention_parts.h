@@ -8,7 +8,7 @@ namespace cupel {
 
 /// Attention of some queries over some of the keys that they see.
 struct AttentionPart {
-  torch::Tensor out;  ///< [heads, queries, head_dim]
+  torch::Tensor out;  ///< [heads, queries, head_dim], in the queries' dtype or float32
   torch::Tensor lse;  ///< log of the sum of exponentials, float32 [heads, queries]
 };
 

@@ -10,30 +10,76 @@ namespace cupel {
 namespace {
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
-using Pointwise = at::Tensor(const at::Tensor& x, const at::Tensor& weight,
-                             const std::optional<at::Tensor>& bias, c10::string_view operation,
-                             Scalars scalars, std::optional<c10::string_view> algorithm);
+using Bias = std::optional<at::Tensor>;
+using Unary = at::Tensor(const at::Tensor& x, const at::Tensor& weight, const Bias& bias,
+                         c10::string_view operation, Scalars scalars,
+                         std::optional<c10::string_view> algorithm);
+using Binary = at::Tensor(const at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
+                          const Bias& bias, c10::string_view operation);
 
-// torch's operator over oneDNN's inner product; it is registered where torch is built with oneDNN.
-std::optional<c10::TypedOperatorHandle<Pointwise>> find_operator() {
-  const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
+// torch's operators over oneDNN's inner product; they are registered where torch is built with
+// oneDNN.
+template <typename Signature>
+std::optional<c10::TypedOperatorHandle<Signature>> find(const char* name, const char* overload) {
+  const auto found = c10::Dispatcher::singleton().findSchema({name, overload});
   if (!found || !at::hasMKLDNN()) return std::nullopt;
-  return found->typed<Pointwise>();
+  return found->typed<Signature>();
+}
+
+bool has_bfloat16() {
+  static const auto known = find<bool()>("mkldnn::_is_mkldnn_bf16_supported", "");
+  static const bool supported = known && known->call();
+  return supported;
+}
+
+bool fits(const torch::Tensor& x, const torch::Tensor& weight) {
+  const auto dtype = x.scalar_type();
+  return x.is_cpu() && dtype == weight.scalar_type() && weight.is_contiguous() && x.numel() > 0 &&
+         (dtype == at::kFloat || (dtype == at::kBFloat16 && has_bfloat16())) &&
+         at::globalContext().userEnabledMkldnn();
+}
+
+Bias optional(const torch::Tensor& bias) { return bias.defined() ? Bias(bias) : std::nullopt; }
+
+// Undefined where oneDNN cannot be had.
+torch::Tensor unary(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                    const char* operation) {
+  static const auto product = find<Unary>("mkldnn::_linear_pointwise", "");
+  if (!product || !fits(x, weight)) return {};
+  return product->call(x.contiguous(), weight, optional(bias), operation, Scalars(), "");
+}
+
+torch::Tensor binary(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
+                     const torch::Tensor& other, const char* operation) {
+  static const auto product = find<Binary>("mkldnn::_linear_pointwise", "binary");
+  if (!product || !fits(x, weight) || other.scalar_type() != x.scalar_type()) return {};
+  return product->call(x.contiguous(), other.contiguous(), weight, optional(bias), operation);
 }
 
 }  // namespace
 
 torch::Tensor fast_linear(const torch::Tensor& x, const torch::Tensor& weight,
                           const torch::Tensor& bias) {
-  static const auto product = find_operator();
-  const std::optional<at::Tensor> added =
-      bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt;
-  const bool here = x.is_cpu() && x.scalar_type() == at::kFloat &&
-                    weight.scalar_type() == at::kFloat && weight.is_contiguous() && x.numel() > 0;
-  if (!product || !here || !at::globalContext().userEnabledMkldnn()) {
-    return at::linear(x, weight, added);
-  }
-  return product->call(x.contiguous(), weight, added, "none", Scalars(), "");
+  const auto made = unary(x, weight, bias, "none");
+  return made.defined() ? made : at::linear(x, weight, optional(bias));
+}
+
+torch::Tensor fast_linear_silu(const torch::Tensor& x, const torch::Tensor& weight,
+                               const torch::Tensor& bias) {
+  const auto made = unary(x, weight, bias, "swish");
+  return made.defined() ? made : at::silu(at::linear(x, weight, optional(bias)));
+}
+
+torch::Tensor fast_linear_times(const torch::Tensor& x, const torch::Tensor& weight,
+                                const torch::Tensor& bias, const torch::Tensor& other) {
+  const auto made = binary(x, weight, bias, other, "mul");
+  return made.defined() ? made : at::linear(x, weight, optional(bias)) * other;
+}
+
+torch::Tensor fast_linear_plus(const torch::Tensor& x, const torch::Tensor& weight,
+                               const torch::Tensor& bias, const torch::Tensor& other) {
+  const auto made = binary(x, weight, bias, other, "add");
+  return made.defined() ? made : at::linear(x, weight, optional(bias)) + other;
 }
 
 }  // namespace cupel

@@ -37,4 +37,16 @@ torch::Tensor Linear::forward(const torch::Tensor& x) const {
 
 torch::Tensor Linear::infer(const torch::Tensor& x) const { return fast_linear(x, weight_, bias_); }
 
+torch::Tensor Linear::infer_silu(const torch::Tensor& x) const {
+  return fast_linear_silu(x, weight_, bias_);
+}
+
+torch::Tensor Linear::infer_times(const torch::Tensor& x, const torch::Tensor& other) const {
+  return fast_linear_times(x, weight_, bias_, other);
+}
+
+torch::Tensor Linear::infer_plus(const torch::Tensor& x, const torch::Tensor& other) const {
+  return fast_linear_plus(x, weight_, bias_, other);
+}
+
 }  // namespace cupel

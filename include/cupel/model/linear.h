@@ -29,6 +29,10 @@ class Linear {
   torch::Tensor forward(const torch::Tensor& x) const;  ///< [..., in] -> [..., out]
   /// The same by the fastest product there is, for evaluation: last bits may differ from forward()'s.
   torch::Tensor infer(const torch::Tensor& x) const;
+  torch::Tensor infer_silu(const torch::Tensor& x) const;  ///< silu(infer(x))
+  /// infer(x) * other and infer(x) + other
+  torch::Tensor infer_times(const torch::Tensor& x, const torch::Tensor& other) const;
+  torch::Tensor infer_plus(const torch::Tensor& x, const torch::Tensor& other) const;
 
  private:
   bool unchanged() const;

@@ -20,11 +20,6 @@ torch::Tensor rotate(const torch::Tensor& x, const torch::Tensor& cos, const tor
   return x * cos + at::cat({-halves[1], halves[0]}, -1) * sin;
 }
 
-// silu(gate) * up, in gate's memory: these are the largest activations of the model.
-torch::Tensor gated(torch::Tensor gate, const torch::Tensor& up) {
-  return at::silu_(gate).mul_(up);
-}
-
 class LlamaBlock : public Block {
  public:
   LlamaBlock(const ModelConfig& config, int64_t layer, const WeightSource& weights)
@@ -72,18 +67,19 @@ class LlamaBlock : public Block {
   }
 
   void apply(int64_t stage, const torch::Tensor& x, BlockState& state) const override {
+    if (state.packed) return apply_packed(stage, x, state);
     switch (stage) {
       case 0:
         state.carried = attention(x, state);
         break;
       case 1:
-        state.hidden = state.hidden + run(o_, x, state);
+        state.hidden = state.hidden + o_.forward(x);
         break;
       case 2:
-        state.carried = gated(run(gate_, x, state), run(up_, x, state));
+        state.carried = at::silu(gate_.forward(x)) * up_.forward(x);
         break;
       default:
-        state.hidden = state.hidden + run(down_, x, state);
+        state.hidden = state.hidden + down_.forward(x);
         state.carried = torch::Tensor();
     }
   }
@@ -103,9 +99,26 @@ class LlamaBlock : public Block {
   }
 
  private:
-  // Packed runs take the fastest product; the others, calibration's, the one of transformers.
   static torch::Tensor run(const Linear& linear, const torch::Tensor& x, const BlockState& state) {
     return state.packed ? linear.infer(x) : linear.forward(x);
+  }
+
+  // The same sums by the fastest products. The others, calibration's, are those of transformers.
+  void apply_packed(int64_t stage, const torch::Tensor& x, BlockState& state) const {
+    switch (stage) {
+      case 0:
+        state.carried = attention(x, state);
+        break;
+      case 1:
+        state.hidden = o_.infer_plus(x, state.hidden);
+        break;
+      case 2:
+        state.carried = up_.infer_times(x, gate_.infer_silu(x));
+        break;
+      default:
+        state.hidden = down_.infer_plus(x, state.hidden);
+        state.carried = torch::Tensor();
+    }
   }
 
   torch::Tensor attention(const torch::Tensor& x, BlockState& state) const {

@@ -1,0 +1,103 @@
+#include "model/softmax_rows.h"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+// GCC and ld.so choose the clone when the library is loaded.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+#define CUPEL_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
+#else
+#define CUPEL_CLONES
+#endif
+
+namespace cupel {
+
+namespace {
+
+// exp(x) for x <= 0 within 2 units in the last place: 2^n times a polynomial for the rest (the
+// coefficients of Cephes' expf). Below -87 it is the smallest normal number times less than two; NaN
+// stays NaN. Written so that compilers make vectors of it.
+inline __attribute__((always_inline)) float fast_exp(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer
+  const float n = shifted - 12582912.0f;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const auto bits = static_cast<uint32_t>(std::bit_cast<int32_t>(shifted) - 0x4B400000 + 127) << 23;
+  return p * std::bit_cast<float>(bits);
+}
+
+}  // namespace
+
+CUPEL_CLONES
+void softmax_tile(float* scores, int64_t rows, int64_t columns, int64_t ld, const int64_t* seen,
+                  float scale, float* largest, float* sum, float* rescale) {
+  constexpr int64_t lanes =
+      16;  // partial results, so that the order of sums is the same everywhere
+  for (int64_t i = 0; i < rows; ++i) {
+    float* row = scores + i * ld;
+    const int64_t n = seen[i];
+    float tops[lanes], sums[lanes];
+    for (int64_t k = 0; k < lanes; ++k) tops[k] = largest[i];
+    for (int64_t k = 0; k < lanes; ++k) sums[k] = 0;
+    int64_t j = 0;
+    for (; j + lanes <= n; j += lanes) {
+      for (int64_t k = 0; k < lanes; ++k) {
+        const float x = row[j + k] * scale;
+        row[j + k] = x;
+        tops[k] = x > tops[k] ? x : tops[k];
+      }
+    }
+    float top = tops[0];
+    for (int64_t k = 1; k < lanes; ++k) top = tops[k] > top ? tops[k] : top;
+    for (int64_t k = j; k < n; ++k) {
+      row[k] *= scale;
+      top = row[k] > top ? row[k] : top;
+    }
+    j = 0;
+    for (; j + lanes <= n; j += lanes) {
+      for (int64_t k = 0; k < lanes; ++k) {
+        const float e = fast_exp(row[j + k] - top);
+        row[j + k] = e;
+        sums[k] += e;
+      }
+    }
+    float total = 0;
+    for (int64_t k = 0; k < lanes; ++k) total += sums[k];
+    for (; j < n; ++j) {
+      row[j] = fast_exp(row[j] - top);
+      total += row[j];
+    }
+    for (; j < columns; ++j) row[j] = 0;
+    const bool fresh = largest[i] == -std::numeric_limits<float>::infinity();
+    rescale[i] = fresh ? 0.0f : std::exp(largest[i] - top);
+    sum[i] = (fresh ? 0.0f : sum[i] * rescale[i]) + total;
+    largest[i] = top;
+  }
+}
+
+CUPEL_CLONES
+void to_bfloat16(const float* from, uint16_t* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(from[i]);
+    const uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
+    to[i] = static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? 0x7FC0U : rounded);
+  }
+}
+
+CUPEL_CLONES
+void scale_rows(float* x, int64_t rows, int64_t width, const float* factor) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < width; ++j) x[i * width + j] *= factor[i];
+  }
+}
+
+}  // namespace cupel
