@@ -40,10 +40,10 @@ class Planner {
     result_.protocol = options.protocol;
     result_.bos = options.bos;
     result_.model = info;
-    result_.tokenizer = tokenizer.fingerprint();
     result_.file = std::filesystem::path(file).filename().string();
     is_jsonl_ = result_.file.ends_with(".jsonl") || result_.file.ends_with(".jsonl.gz");
     check_options();
+    result_.tokenizer = tokenizer.fingerprint();
   }
 
   PerplexityPlan plan() && {
