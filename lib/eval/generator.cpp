@@ -13,14 +13,14 @@
 #include "cupel/core/unicode.h"
 #include "eval/degenerate.h"
 #include "eval/prompt_blocks.h"
+#include "eval/state_tokens.h"
 #include "model/sampling.h"
 
 namespace cupel {
 
 namespace {
 
-constexpr int64_t kAtOnce = 64;                     // requests decoded together
-constexpr int64_t kStateTokens = int64_t{1} << 14;  // where a model does not say what one takes
+constexpr int64_t kAtOnce = 64;  // requests decoded together
 
 // A request on its way.
 struct Writer {
@@ -44,7 +44,7 @@ class Generator {
         options_(options),
         requests_(requests),
         counts_(counts),
-        state_tokens_(info.state_bytes > 0 ? options.state_bytes / info.state_bytes : kStateTokens),
+        state_tokens_(state_tokens(info, options.state_bytes)),
         blocks_(model, options.share_prefixes, state_tokens_, counts),
         progress_(options.progress),
         results_(requests.size()) {}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "eval/state_tokens.h"
 #include "eval/token_scores.h"
 
 namespace cupel {
@@ -11,7 +12,6 @@ namespace {
 
 // A trunk node runs alone: below this many tokens that costs more than it saves.
 constexpr int64_t kTrunkTokens = 32, kTrunkRequests = 8;
-constexpr int64_t kStateTokens = int64_t{1} << 14;  // where a model does not say what one takes
 
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 
@@ -40,7 +40,7 @@ PrefixEngine::PrefixEngine(TokenModel& model, const TokenModelInfo& info, bool s
     : model_(model),
       share_(share && info.has_states),
       batch_tokens_(batch_tokens),
-      most_state_tokens_(info.state_bytes > 0 ? state_bytes / info.state_bytes : kStateTokens) {}
+      most_state_tokens_(state_tokens(info, state_bytes)) {}
 
 std::vector<int64_t> PrefixEngine::announce(const std::vector<TokenRequest>& requests) {
   trunk_.clear();

@@ -4,34 +4,22 @@
 #include <initializer_list>
 #include <utility>
 
+#include "cupel/core/unicode.h"
+
 namespace cupel {
 
 namespace {
 
 // Bytes of the white-space character that starts at `at`; 0 when there is none.
 std::size_t space_at(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) {
-    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u;
-  };
-  const unsigned first = byte(0), second = byte(1), third = byte(2);
-  if ((first >= 0x09 && first <= 0x0D) || (first >= 0x1C && first <= 0x20)) return 1;
-  if (first == 0xC2) return second == 0x85 || second == 0xA0 ? 2 : 0;
-  const bool wide = (first == 0xE1 && second == 0x9A && third == 0x80) ||   // U+1680
-                    (first == 0xE2 && second == 0x80 &&                     //
-                     ((third >= 0x80 && third <= 0x8A) || third == 0xA8 ||  // U+2000 .. 200A, 2028
-                      third == 0xA9 || third == 0xAF)) ||                   // U+2029, 202F
-                    (first == 0xE2 && second == 0x81 && third == 0x9F) ||   // U+205F
-                    (first == 0xE3 && second == 0x80 && third == 0x80);     // U+3000
-  return wide ? 3 : 0;
+  if (at >= text.size()) return 0;
+  std::size_t length = 0;
+  return is_white_space(code_point(text, at, length)) ? length : 0;
 }
 
 std::string_view strip(std::string_view text) {
   while (const std::size_t bytes = space_at(text, 0)) text.remove_prefix(bytes);
-  for (std::size_t bytes = 1; bytes <= 3 && bytes <= text.size();) {
-    const bool space = space_at(text, text.size() - bytes) == bytes;
-    if (space) text.remove_suffix(bytes);
-    bytes = space ? 1 : bytes + 1;
-  }
+  text.remove_suffix(trailing_white_space(text));
   return text;
 }
 
