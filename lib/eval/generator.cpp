@@ -14,6 +14,7 @@
 #include "eval/degenerate.h"
 #include "eval/prompt_blocks.h"
 #include "eval/state_tokens.h"
+#include "eval/text_measure.h"
 #include "model/sampling.h"
 
 namespace cupel {
@@ -169,16 +170,8 @@ class Generator {
     return true;
   }
 
-  // The new text. SentencePiece drops a leading space of what it decodes alone, so the end of the
-  // prompt is decoded with it and taken off.
   std::string text_of(const Writer& writer) const {
-    const auto tail = std::min<std::size_t>(writer.prompt.size(), 8);
-    std::vector<int64_t> all(writer.prompt.end() - static_cast<int64_t>(tail), writer.prompt.end());
-    const std::string before = tokenizer_.decode(all);
-    all.insert(all.end(), writer.ids.begin(), writer.ids.end());
-    const std::string whole = tokenizer_.decode(all);
-    return whole.rfind(before, 0) == 0 ? whole.substr(before.size())
-                                       : tokenizer_.decode(writer.ids);
+    return text_after(tokenizer_, writer.prompt.data(), writer.prompt.size(), writer.ids);
   }
 
   void finish(Writer& writer, const char* why) {
@@ -188,6 +181,10 @@ class Generator {
     made.tokens = static_cast<int64_t>(writer.ids.size());
     made.finish = why;
     if (is_blank(made.text)) made.flags.push_back("empty");
+    if (std::any_of(writer.ids.begin(), writer.ids.end(),
+                    [&](int64_t id) { return id >= tokenizer_.vocabulary(); })) {
+      made.flags.push_back("unknown_token");
+    }
     if (ends_in_repetition(writer.ids)) made.flags.push_back("repetition");
     if (!request.stop.empty() && made.finish == "length") made.flags.push_back("no_stop");
     if (writer.cut) made.flags.push_back("truncated");

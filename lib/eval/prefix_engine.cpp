@@ -228,20 +228,22 @@ void PrefixEngine::run_nodes(const std::vector<TokenRequest>& requests,
     nodes[i].first->states[nodes[i].second] = states[i];
   }
   for (std::size_t i = 0; i < targets.size(); ++i) {
-    RequestScore& score = scores[owners[i]];
-    score.log_probability += made.log_probability[i];
-    score.is_greedy = score.is_greedy && made.is_top[i];
-    ++score.tokens;
+    scores[owners[i]].add(made.log_probability[i], targets[i].token, made.top[i]);
   }
+}
+
+void RequestScore::add(double value, int64_t token, int64_t likeliest) {
+  if (tokens == 0) top = likeliest;
+  log_probability += value;
+  is_greedy = is_greedy && token == likeliest;
+  ++tokens;
 }
 
 RequestScore PrefixEngine::score_alone(const TokenRequest& request) {
   const TargetScores made = score_tokens(model_, {request.tokens}, request.first);
   RequestScore score;
   for (std::size_t i = 0; i < made.log_probability.size(); ++i) {
-    score.log_probability += made.log_probability[i];
-    score.is_greedy = score.is_greedy && made.is_top[i];
-    ++score.tokens;
+    score.add(made.log_probability[i], request.tokens[request.first + i], made.top[i]);
   }
   return score;
 }

@@ -17,6 +17,9 @@ struct RequestScore {
   double log_probability = 0;  ///< nats, summed
   bool is_greedy = true;
   int64_t tokens = 0;
+  int64_t top = -1;  ///< the likeliest token in the place of the first scored one
+
+  void add(double log_probability, int64_t token, int64_t likeliest);
 };
 
 /// Scores token requests so that what they have in common runs once.

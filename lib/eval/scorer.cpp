@@ -10,6 +10,7 @@
 #include "eval/generator.h"
 #include "eval/prefix_engine.h"
 #include "eval/text_encoder.h"
+#include "eval/text_measure.h"
 
 namespace cupel {
 
@@ -18,7 +19,7 @@ struct ModelScorer::Engine {
   const Tokenizer& tokenizer;
   ScorerOptions options;
   TokenModelInfo info;
-  TextEncoder encoder;
+  std::shared_ptr<const TextEncoder> encoder;
   PrefixEngine prefixes;
   bool prepared = false;
   ScorerCounts generated = {};
@@ -26,7 +27,7 @@ struct ModelScorer::Engine {
   std::vector<TextEncoder::Pair> encode(const std::vector<ScoredPair>& requests) const {
     std::vector<TextEncoder::Pair> pairs(requests.size());
     const auto run = [&](int64_t begin, int64_t end) {
-      const TextEncoder own = encoder;  // remembers the last context
+      const TextEncoder own = *encoder;  // remembers the last context
       for (int64_t i = begin; i < end; ++i) {
         pairs[i] = own.pair(requests[i].first, requests[i].second);
       }
@@ -97,7 +98,7 @@ ModelScorer::ModelScorer(TokenModel& model, const Tokenizer& tokenizer, ScorerOp
   check(tokenizer.vocabulary() <= info.vocabulary, here,
         "the tokenizer must not make ids that the model lacks. Got ", tokenizer.vocabulary(),
         " ids for a vocabulary of ", info.vocabulary, ".");
-  TextEncoder encoder(tokenizer, options.boundary, options.bos);
+  auto encoder = std::make_shared<const TextEncoder>(tokenizer, options.boundary, options.bos);
   PrefixEngine prefixes(model, info, options.share_prefixes, options.batch_tokens,
                         options.state_bytes);
   engine_.reset(new Engine{model, tokenizer, std::move(options), std::move(info),
@@ -169,8 +170,24 @@ std::vector<LogLikelihood> ModelScorer::log_likelihood(const std::vector<ScoredP
     results[i].value = scores[i].log_probability;
     results[i].is_greedy = scores[i].is_greedy;
     results[i].tokens = scores[i].tokens;
+    const TokenRequest& request = encoded[i];
+    results[i].greedy_text =
+        scores[i].top == engine_->tokenizer.eos()
+            ? ""
+            : text_after(engine_->tokenizer, request.tokens.data(),
+                         static_cast<std::size_t>(request.first), {scores[i].top});
   }
   return results;
+}
+
+TextMeasure ModelScorer::measure() const {
+  // A task may keep the function longer than it should.
+  const std::weak_ptr<const TextEncoder> kept = engine_->encoder;
+  return {.limit = engine_->info.max_length, .count = [kept](const std::string& text) {
+            const auto encoder = kept.lock();
+            check(encoder != nullptr, "TextMeasure", "the scorer that counts tokens is gone.");
+            return static_cast<int64_t>(encoder->text(text).size());
+          }};
 }
 
 std::vector<LogLikelihood> ModelScorer::rolling_log_likelihood(
@@ -180,8 +197,8 @@ std::vector<LogLikelihood> ModelScorer::rolling_log_likelihood(
   std::vector<std::size_t> owners;
   const int64_t most = engine_->info.max_length;
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    std::vector<int64_t> ids = engine_->encoder.text(texts[i]);
-    const int64_t start = engine_->encoder.start();
+    std::vector<int64_t> ids = engine_->encoder->text(texts[i]);
+    const int64_t start = engine_->encoder->start();
     // The harness scores a BOS that the tokenizer added, after one of its own; we do not.
     const bool twice =
         !ids.empty() && ids.front() == start && engine_->options.boundary != "harness";
@@ -218,7 +235,7 @@ std::vector<LogLikelihood> ModelScorer::rolling_log_likelihood(
 }
 
 std::vector<Generation> ModelScorer::generate(const std::vector<GenerationRequest>& requests) {
-  return generate_text(engine_->model, engine_->info, engine_->encoder, engine_->tokenizer,
+  return generate_text(engine_->model, engine_->info, *engine_->encoder, engine_->tokenizer,
                        engine_->options, requests, engine_->generated);
 }
 

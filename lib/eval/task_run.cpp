@@ -38,6 +38,7 @@ Json output_json(const TaskRequest& request, const TaskOutput& output) {
     json["is_greedy"] = output.likelihood.is_greedy;
     json["tokens"] = output.likelihood.tokens;
     json["flags"] = output.likelihood.flags;
+    if (output.likelihood.greedy_text) json["greedy_text"] = *output.likelihood.greedy_text;
   }
   return json;
 }
@@ -79,6 +80,7 @@ TaskRun::TaskRun(Scorer& scorer, TaskSpec spec, const EvaluateOptions& options,
         ":file=PATH, or the option data (--data).");
   manifest_.protocols = take_protocols(spec_, info.protocols);
   const TaskOptions filled = fill_options(spec_, info);
+  task_->set_measure(scorer_.measure());
   items_ = task_->load(path, filled);
   check_items();
   manifest_.task = spec_.name;

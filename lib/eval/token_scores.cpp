@@ -33,7 +33,7 @@ void score_piece(const torch::Tensor& logits, int64_t first, const std::vector<T
     const int64_t r = rows[i - begin];
     const double difference = p.const_data_ptr<double>()[i - begin] - m.const_data_ptr<double>()[r];
     scores.log_probability.push_back(difference - std::log(s.const_data_ptr<double>()[r]));
-    scores.is_top.push_back(best.const_data_ptr<int64_t>()[r] == targets[i].token);
+    scores.top.push_back(best.const_data_ptr<int64_t>()[r]);
   }
 }
 

@@ -22,7 +22,7 @@ struct Target {
 /// Of each target, in order.
 struct TargetScores {
   std::vector<double> log_probability;  ///< nats
-  std::vector<char> is_top;             ///< the likeliest token of its row; ties: the lowest id
+  std::vector<int64_t> top;             ///< the likeliest token of its row; ties: the lowest id
 };
 
 /// Runs `rows` and scores `targets`, sorted by row. States of the rows that keep one go to

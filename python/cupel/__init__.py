@@ -36,7 +36,7 @@ _COMPILED = (
     "CompressionResult", "compress", "compress_checkpoint", "matches_layer",
     # evaluation and reports
     "TokenModel", "TokenModelInfo", "NativeTokenModel", "CallableTokenModel",
-    "Scorer", "ScorerInfo", "ScorerCounts", "ModelScorer",
+    "Scorer", "ScorerInfo", "ScorerCounts", "TextMeasure", "ModelScorer",
     "LogLikelihood", "GenerationRequest", "Generation",
     "Perplexity", "perplexity", "Divergence", "divergence",
     "Interval", "Estimate", "McNemar", "mcnemar", "Flips", "count_flips", "holm",

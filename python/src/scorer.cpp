@@ -80,6 +80,9 @@ class PyScorer : public Base {
   std::vector<int64_t> prepare(const Pairs& requests) override {
     return call<std::vector<int64_t>>("prepare", [&] { return Base::prepare(requests); }, requests);
   }
+  TextMeasure measure() const override {
+    return call<TextMeasure>("measure", [&] { return Base::measure(); });
+  }
 
  private:
   template <typename Result, typename Default, typename... Arguments>
@@ -127,17 +130,22 @@ std::vector<GenerationRequest> as_requests(const py::sequence& prompts,
 void bind_results(py::module_& m) {
   using Strings = std::vector<std::string>;
   py::class_<LogLikelihood>(m, "LogLikelihood", "How likely a continuation is after its context.")
-      .def(py::init([](double value, bool is_greedy, int64_t tokens, const Strings& flags) {
-             return LogLikelihood{value, is_greedy, tokens, flags};
+      .def(py::init([](double value, bool is_greedy, int64_t tokens, const Strings& flags,
+                       std::optional<std::string> greedy_text) {
+             return LogLikelihood{value, is_greedy, tokens, flags, std::move(greedy_text)};
            }),
            py::arg("value") = 0.0, py::arg("is_greedy") = true, py::arg("tokens") = 0,
-           py::arg("flags") = Strings())
+           py::arg("flags") = Strings(), py::arg("greedy_text") = py::none())
       .def_readonly("value", &LogLikelihood::value, "nats, summed over the scored tokens")
       .def_readonly("is_greedy", &LogLikelihood::is_greedy, "every token was the likeliest one")
       .def_readonly("tokens", &LogLikelihood::tokens, "scored tokens")
       .def_readonly("flags", &LogLikelihood::flags,
                     "'boundary_shift': a token spans the join; 'truncated': the context lost its "
                     "beginning")
+      .def_readonly(
+          "greedy_text", &LogLikelihood::greedy_text,
+          "the likeliest token in the place of the first scored one, as text ('' for the end "
+          "of sequence); None where the scorer does not say")
       .def("__repr__", [](const LogLikelihood& l) {
         return py::str("LogLikelihood(value={!r}, is_greedy={!r}, tokens={!r}, flags={!r})")
             .format(l.value, l.is_greedy, l.tokens, l.flags);
@@ -175,7 +183,7 @@ void bind_results(py::module_& m) {
       .def_readonly("tokens", &Generation::tokens,
                     "new ones, those of a stop string included, the end of sequence not")
       .def_readonly("finish", &Generation::finish, "'stop', 'end' or 'length'")
-      .def_readonly("flags", &Generation::flags, "'empty', 'repetition', 'no_stop', 'truncated'")
+      .def_readonly("flags", &Generation::flags, "'empty', 'repetition', 'no_stop', 'truncated', 'unknown_token'")
       .def("__repr__", [](const Generation& g) {
         return py::str("Generation(text={!r}, tokens={!r}, finish={!r}, flags={!r})")
             .format(g.text, g.tokens, g.finish, g.flags);
@@ -204,6 +212,40 @@ void bind_results(py::module_& m) {
       .def("__repr__", [](const ScorerCounts& c) {
         return c10::str("ScorerCounts(run=", c.run, ", shared=", c.shared, ")");
       });
+}
+
+void bind_measure(py::module_& m) {
+  py::class_<TextMeasure>(m, "TextMeasure",
+                          R"(Token counts of texts, for prompts whose shape depends on them.
+
+Args:
+    limit: Positions of the model; 0 = unknown.
+    count: str -> number of tokens of the text as a prompt, special tokens in front included; None
+        when there is no telling.)")
+      .def(py::init([](int64_t limit, const py::object& count) {
+             TextMeasure measure{.limit = limit};
+             if (count.is_none()) return measure;
+             measure.count = [held = hold(count)](const std::string& text) {
+               const py::gil_scoped_acquire gil;
+               return (*held)(text).cast<int64_t>();
+             };
+             return measure;
+           }),
+           py::arg("limit") = 0, py::arg("count") = py::none())
+      .def_readonly("limit", &TextMeasure::limit, "positions of the model; 0 = unknown")
+      .def_property_readonly("known", &TextMeasure::known, "whether lengths are known at all")
+      .def(
+          "count",
+          [](const TextMeasure& measure, const std::string& text) {
+            check(static_cast<bool>(measure.count), "TextMeasure",
+                  "the scorer must be able to count tokens; this one overrides no measure().");
+            return measure.count(text);
+          },
+          py::arg("text"), "Tokens of a text as a prompt.")
+      .def("head", &TextMeasure::head, py::arg("text"), py::arg("tokens"),
+           "The longest beginning of a text that as a prompt is at most `tokens` long.")
+      .def("tail", &TextMeasure::tail, py::arg("text"), py::arg("tokens"),
+           "The longest end of a text that as a prompt is at most `tokens` long.");
 }
 
 void bind_base(py::module_& m) {
@@ -262,6 +304,7 @@ pairs are spread over calls.
 
 Returns:
     list[int]: The tokens that each pair costs beyond what it shares; empty when unknown.)")
+      .def("measure", &Scorer::measure, "How long texts are to the model: TextMeasure.")
       .def_property_readonly("counts", &Scorer::counts,
                              "Tokens run and saved since the scorer was made: ScorerCounts.");
 }
@@ -280,6 +323,7 @@ std::shared_ptr<Scorer> as_scorer(const py::object& scorer) {
 
 void bind_scorer(py::module_& m) {
   bind_results(m);
+  bind_measure(m);
   bind_base(m);
   const ScorerOptions defaults;
   // OwningScorer has a base that is not bound, so its Scorer does not lie at its beginning.

@@ -46,6 +46,10 @@ class PyTask : public Task {
  public:
   TaskInfo info() const override { return get_defined<Task, TaskInfo>(this, "Task", "info"); }
 
+  void set_measure(const TextMeasure& measure) override {
+    PYBIND11_OVERRIDE(void, Task, set_measure, measure);
+  }
+
   std::vector<TaskItem> load(const std::string& path, const TaskOptions& options) override {
     const py::gil_scoped_acquire gil;
     const py::object loaded = method("load")(path, options.values());
@@ -272,10 +276,14 @@ A subclass defines
     requests(item, protocol, outputs): what is asked next, given the outputs of all that was asked
         before: (context, continuation) tuples, GenerationRequests or TaskRequests; none ends the item;
     score(item, protocol, outputs): an ItemScore, or a dict of values;
-and perhaps aggregate(scores, protocol), a dict of metrics; by default the means of the values.
+and perhaps aggregate(scores, protocol), a dict of metrics; by default the means of the values; and
+set_measure(measure), a TextMeasure, called before load() for tasks whose prompts depend on token
+counts.
 options is a dict of strings: the defaults of info and what the user gave.)")
       .def(py::init<>())
       .def("info", &Task::info, "TaskInfo")
+      .def("set_measure", &Task::set_measure, py::arg("measure"),
+           "Token counts for tasks whose prompts depend on them; before load().")
       .def(
           "load",
           [](Task& task, const py::object& path,

@@ -66,6 +66,71 @@ TEST_CASE("log_likelihood: is_greedy says that each token was the likeliest") {
   CHECK(got[2].is_greedy);
 }
 
+TEST_CASE("log_likelihood: greedy_text is what a greedy generation of one token says") {
+  const auto table = some_table();
+  auto model = test::table_model(table);
+  const auto tokenizer = letters();
+  ModelScorer scorer(model, tokenizer);
+  const std::vector<std::string> contexts = {"dog", "the", "the cat", "a", "b", "c", "d"};
+  std::vector<ScoredPair> pairs;
+  std::vector<GenerationRequest> requests;
+  for (const auto& context : contexts) {
+    pairs.emplace_back(context, "xyz");
+    requests.push_back({.prompt = context, .max_new_tokens = 1});
+  }
+  const auto scores = scorer.log_likelihood(pairs);
+  const auto texts = scorer.generate(requests);
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    REQUIRE(scores[i].greedy_text.has_value());
+    CHECK(*scores[i].greedy_text == texts[i].text);
+  }
+}
+
+TEST_CASE("generate: ids that the tokenizer lacks are no text, and flagged") {
+  const auto tokenizer = letters();
+  auto table = chain(tokenizer.encode("xyz"));
+  table = torch::constant_pad_nd(table, {0, 2, 0, 2}, -100.0);
+  const int64_t extra = table.size(0) - 1, x = tokenizer.encode("x").back();
+  table.index_put_({x, extra}, 1000.0);
+  table.index_put_({extra, tokenizer.encode("y").back()}, 1000.0);
+  auto model = test::table_model(table);
+  ModelScorer scorer(model, tokenizer);
+  const auto made = scorer.generate({{.prompt = "x", .max_new_tokens = 2}})[0];
+  CHECK(made.text == "y");
+  CHECK(made.tokens == 2);
+  CHECK(made.flags == std::vector<std::string>{"unknown_token"});
+  CHECK(scorer.log_likelihood({{"x", "y"}})[0].greedy_text == "");
+}
+
+TEST_CASE("measure: counts prompts and finds the longest ends that fit") {
+  auto model = test::table_model(some_table());
+  const auto tokenizer = letters();
+  const std::string text = "the cat sat on the mat and saw the dog";
+  TextMeasure kept;
+  {
+    const ModelScorer scorer(model, tokenizer);
+    const TextMeasure measure = scorer.measure();
+    kept = measure;
+    CHECK(measure.known());
+    CHECK(measure.limit == model.info().max_length);
+    CHECK(measure.count(text) == static_cast<int64_t>(tokenizer.encode(text).size()));
+    for (const int64_t tokens : {1, 2, 5, 9, 20, 1000}) {
+      const std::string head = measure.head(text, tokens), tail = measure.tail(text, tokens);
+      CHECK(text.rfind(head, 0) == 0);
+      CHECK(text.substr(text.size() - tail.size()) == tail);
+      CHECK(measure.count(head) <= tokens);
+      CHECK(measure.count(tail) <= tokens);
+      if (tokens < measure.count(text)) {
+        CHECK(measure.count(text.substr(0, head.size() + 1)) > tokens);
+      } else {
+        CHECK(head == text);
+      }
+    }
+  }
+  CHECK_THROWS_WITH(kept.count(text), Catch::Contains("the scorer that counts tokens is gone"));
+  CHECK_THROWS_WITH(TextMeasure{}.head(text, 3), Catch::Contains("able to count tokens"));
+}
+
 TEST_CASE("log_likelihood: a token that spans the join is flagged") {
   const auto table = some_table();
   auto model = test::table_model(table);

@@ -111,6 +111,38 @@ def capitals(tmp_path):
     return path
 
 
+class Fitting(Capitals):
+    """Cuts its questions to a number of tokens."""
+
+    def set_measure(self, measure):
+        self.measure = measure
+
+    def requests(self, item, protocol, outputs):
+        if outputs:
+            return None
+        return [(self.measure.tail(item["question"], 3), " " + a) for a in item["answers"]]
+
+
+def test_a_task_can_measure_its_prompts(model, tokenizer, capitals, registered):
+    made = []
+
+    class Kept(Fitting):
+        def set_measure(self, measure):
+            super().set_measure(measure)
+            made.append(measure)
+
+        def requests(self, item, protocol, outputs):
+            asked = super().requests(item, protocol, outputs)
+            assert all(self.measure.count(context) <= 3 for context, _ in asked or [])
+            return asked
+
+    registered(Kept)
+    cupel.evaluate(model, tokenizer, [f"capitals:file={capitals},protocols=short"])
+    assert made[0].limit == model.config.max_positions
+    with pytest.raises(ValueError, match="is gone"):
+        made[0].count("a")
+
+
 class Letters(cupel.Scorer):
     """A scorer in Python: the shorter a continuation, the likelier; counts what it is asked."""
 

@@ -157,6 +157,42 @@ def test_a_model_scorer_may_be_extended(tiny, tokenizer_model):
     assert [s.value for s in made] == [pytest.approx(s.value / 2, abs=1e-4) for s in plain]
 
 
+def test_greedy_text_is_what_a_generation_of_one_token_says(tiny, tokenizer_model):
+    scorer = cupel.ModelScorer(tiny(), cupel.load_tokenizer(tokenizer_model))
+    pairs = [(context, " the") for context, _ in PAIRS]
+    made = scorer.generate([context for context, _ in PAIRS], max_new_tokens=1)
+    assert [s.greedy_text for s in scorer.log_likelihood(pairs)] == [g.text for g in made]
+    assert cupel.LogLikelihood().greedy_text is None
+    assert cupel.LogLikelihood(greedy_text="a").greedy_text == "a"
+
+
+def test_a_measure_counts_prompts_and_cuts_them(tiny, tokenizer_model):
+    tokenizer = cupel.load_tokenizer(tokenizer_model)
+    model = tiny()
+    measure = cupel.ModelScorer(model, tokenizer).measure()
+    with pytest.raises(ValueError, match="the scorer that counts tokens is gone"):
+        measure.count("a")
+    scorer = cupel.ModelScorer(model, tokenizer)
+    measure = scorer.measure()
+    assert measure.known and measure.limit == model.config.max_positions
+    text = "Once upon a time there was a naïve little café by the sea."
+    assert measure.count(text) == len(tokenizer.encode(text))
+    for tokens in (2, 5, 9):
+        head, tail = measure.head(text, tokens), measure.tail(text, tokens)
+        assert text.startswith(head) and text.endswith(tail)
+        assert measure.count(head) <= tokens < measure.count(text[: len(head) + 1])
+        assert measure.count(tail) <= tokens
+    assert not Lengths().measure().known
+    own = cupel.TextMeasure(limit=4, count=len)
+    assert (own.head("abcdef", 4), own.tail("abcdef", 4), own.head("abc", 4)) == (
+        "abcd",
+        "cdef",
+        "abc",
+    )
+    with pytest.raises(ValueError, match="able to count tokens"):
+        cupel.TextMeasure().head("a", 1)
+
+
 def test_results_show_what_they_hold():
     score = cupel.LogLikelihood(value=-1.5, is_greedy=False, tokens=2, flags=["boundary_shift"])
     assert repr(score) == (

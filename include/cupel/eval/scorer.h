@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +23,10 @@ struct LogLikelihood {
   /// "boundary_shift": a token spans the join of context and continuation; "truncated": the
   /// context lost its beginning, as `over_long` allows.
   std::vector<std::string> flags = {};
+  /// The likeliest token in the place of the first scored one, as text: what generate() answers
+  /// greedily to the same tokens when asked for one. "" for the end of sequence; no value where the
+  /// scorer does not say.
+  std::optional<std::string> greedy_text = {};
 };
 
 /// What is to be continued, and how.
@@ -40,7 +46,8 @@ struct Generation {
   std::string finish;  ///< "stop", "end" (end of sequence) or "length"
   /// "empty": no text but white space; "repetition": the end is a short piece over and over (see
   /// docs/evaluation.md); "no_stop": stop strings were given and none was met before the length
-  /// ran out; "truncated": the prompt lost its beginning, as `over_long` allows.
+  /// ran out; "truncated": the prompt lost its beginning, as `over_long` allows; "unknown_token": the
+  /// model chose ids that the tokenizer lacks, which are no text.
   std::vector<std::string> flags = {};
 };
 
@@ -57,6 +64,21 @@ struct ScorerInfo {
 /// Tokens that a scorer's model ran, and those that shared beginnings saved.
 struct ScorerCounts {
   int64_t run = 0, shared = 0;
+};
+
+/// Token counts of texts, for prompts whose shape depends on them.
+struct TextMeasure {
+  int64_t limit = 0;  ///< positions of the model; 0 = unknown
+  /// Tokens of a text as a prompt, special tokens in front included; empty when the scorer cannot
+  /// count.
+  std::function<int64_t(const std::string& text)> count = {};
+
+  /// Whether lengths are known at all.
+  bool known() const { return limit > 0 && count; }
+  /// The longest beginning, or end, in characters, of a text that as a prompt is at most `tokens`
+  /// long; found by bisection. std::invalid_argument when the scorer cannot count.
+  std::string head(const std::string& text, int64_t tokens) const;
+  std::string tail(const std::string& text, int64_t tokens) const;
 };
 
 /// Text in, scores out: the waist that tasks see.
@@ -78,6 +100,9 @@ class Scorer {
   /// Returns the tokens that each pair will cost beyond what it shares. Optional: by default nothing, and
   /// nothing is known.
   virtual std::vector<int64_t> prepare(const std::vector<ScoredPair>&) { return {}; }
+
+  /// By default nothing is known.
+  virtual TextMeasure measure() const { return {}; }
 
   /// Since the scorer was made.
   virtual ScorerCounts counts() const { return {}; }
@@ -119,6 +144,7 @@ class ModelScorer : public Scorer {
   std::vector<LogLikelihood> rolling_log_likelihood(const std::vector<std::string>& texts) override;
   std::vector<Generation> generate(const std::vector<GenerationRequest>& requests) override;
   std::vector<int64_t> prepare(const std::vector<ScoredPair>& requests) override;
+  TextMeasure measure() const override;
   ScorerCounts counts() const override;
 
   TokenModel& model() const;

@@ -86,13 +86,17 @@ struct TaskInfo {
 
 /// Data -> requests -> scores. A task sees text only, never a model.
 ///
-/// evaluate() makes one object a run, calls load() once, then requests() and score() for each item
-/// and protocol. requests() and score() must depend on their arguments and on load() alone: items
-/// run in batches, and after an interruption only those that are left.
+/// evaluate() makes one object a run, calls set_measure() and load() once, then requests() and
+/// score() for each item and protocol. These must depend on their arguments, on load() and on the
+/// measure alone: items run in batches, and after an interruption only those that are left.
 class Task {
  public:
   virtual ~Task() = default;
   virtual TaskInfo info() const = 0;
+
+  /// How long texts are to the scorer, for a task whose prompts depend on it (shots that are dropped
+  /// until a prompt fits). Comes before load().
+  virtual void set_measure(const TextMeasure&) {}
 
   /// The items of `path`, a file or folder, in the order in which they run. FormatError naming file
   /// and line for bad data.
