@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cupel/core/check.h"
+#include "model/row_kernels.h"
 
 namespace cupel {
 
@@ -24,16 +25,15 @@ void score_piece(const torch::Tensor& logits, int64_t first, const std::vector<T
   };
   const auto row = ids(rows);
   const auto picked = logits.flatten().index_select(0, row * logits.size(1) + ids(tokens));
-  const auto [largest, top] = logits.max(1, true);
-  const auto exponentials = row_sums((logits - largest).exp_());
-  const auto cpu = [&](const torch::Tensor& x) { return x.to(at::kDouble).cpu().contiguous(); };
-  const auto p = cpu(picked), m = cpu(largest.squeeze(1)), s = cpu(exponentials);
-  const auto best = top.squeeze(1).cpu().contiguous();
+  const RowMaxima maxima = row_maxima(logits);
+  const auto p = picked.to(at::kFloat).cpu().contiguous();
   for (std::size_t i = begin; i < end; ++i) {
     const int64_t r = rows[i - begin];
-    const double difference = p.const_data_ptr<double>()[i - begin] - m.const_data_ptr<double>()[r];
-    scores.log_probability.push_back(difference - std::log(s.const_data_ptr<double>()[r]));
-    scores.top.push_back(best.const_data_ptr<int64_t>()[r]);
+    const double value = p.const_data_ptr<float>()[i - begin];
+    const double largest = maxima.largest.const_data_ptr<float>()[r];
+    scores.log_probability.push_back(value - largest -
+                                     std::log(maxima.sum.const_data_ptr<double>()[r]));
+    scores.top.push_back(maxima.index.const_data_ptr<int64_t>()[r]);
   }
 }
 

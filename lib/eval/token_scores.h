@@ -26,8 +26,8 @@ struct TargetScores {
 };
 
 /// Runs `rows` and scores `targets`, sorted by row. States of the rows that keep one go to
-/// `states` when given. The sum of exponentials is taken in float32 relative to the largest logit,
-/// everything behind it in float64.
+/// `states` when given. Exponentials are taken in float32 relative to the largest logit and added up
+/// in float64, see row_maxima().
 TargetScores score_targets(TokenModel& model, const std::vector<TokenModel::Row>& rows,
                            const std::vector<Target>& targets,
                            std::vector<TokenModel::StatePtr>* states = nullptr);

@@ -13,6 +13,7 @@
 #include "model/block_linear_names.h"
 #include "model/fast_linear.h"
 #include "model/rms_norm.h"
+#include "model/row_kernels.h"
 
 namespace cupel {
 
@@ -136,8 +137,10 @@ BlockState Model::begin_at(const torch::Tensor& tokens, const torch::Tensor& pos
 
 torch::Tensor Model::head(const torch::Tensor& hidden, bool infer) const {
   const at::NoGradGuard no_grad;
-  const auto x = rms_norm(hidden, norm_, config_.rms_norm_eps);
-  return (infer ? fast_linear(x, head_, {}) : at::linear(x, head_)).to(at::kFloat);
+  const double eps = config_.rms_norm_eps;
+  const auto logits = infer ? fast_linear(fused_rms_norm(hidden, norm_, eps), head_, {})
+                            : at::linear(rms_norm(hidden, norm_, eps), head_);
+  return logits.to(at::kFloat);
 }
 
 torch::Tensor Model::hidden(const torch::Tensor& tokens, std::vector<KeyValues>* cache) const {

@@ -4,38 +4,9 @@
 #include <cmath>
 #include <limits>
 
-// GCC and ld.so choose the clone when the library is loaded.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define CUPEL_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-#else
-#define CUPEL_CLONES
-#endif
+#include "model/vector_math.h"
 
 namespace cupel {
-
-namespace {
-
-// exp(x) for x <= 0 within 2 units in the last place: 2^n times a polynomial for the rest (the
-// coefficients of Cephes' expf). Below -87 it is the smallest normal number times less than two; NaN
-// stays NaN. Written so that compilers make vectors of it.
-inline __attribute__((always_inline)) float fast_exp(float x) {
-  x = x < -87.0f ? -87.0f : x;
-  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer
-  const float n = shifted - 12582912.0f;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const auto bits = static_cast<uint32_t>(std::bit_cast<int32_t>(shifted) - 0x4B400000 + 127) << 23;
-  return p * std::bit_cast<float>(bits);
-}
-
-}  // namespace
 
 CUPEL_CLONES
 void softmax_tile(float* scores, int64_t rows, int64_t columns, int64_t ld, const int64_t* seen,

@@ -7,6 +7,7 @@
 #include "cupel/core/check.h"
 #include "model/architectures/architectures.h"
 #include "model/rms_norm.h"
+#include "model/row_kernels.h"
 
 namespace cupel {
 
@@ -61,9 +62,10 @@ class LlamaBlock : public Block {
   }
 
   torch::Tensor input(int64_t stage, const BlockState& state) const override {
-    if (stage == 0) return rms_norm(state.hidden, input_norm_, config_.rms_norm_eps);
-    if (stage == 2) return rms_norm(state.hidden, post_norm_, config_.rms_norm_eps);
-    return state.carried;
+    if (stage == 1 || stage == 3) return state.carried;
+    const auto& weight = stage == 0 ? input_norm_ : post_norm_;
+    return state.packed ? fused_rms_norm(state.hidden, weight, config_.rms_norm_eps)
+                        : rms_norm(state.hidden, weight, config_.rms_norm_eps);
   }
 
   void apply(int64_t stage, const torch::Tensor& x, BlockState& state) const override {
@@ -99,15 +101,11 @@ class LlamaBlock : public Block {
   }
 
  private:
-  static torch::Tensor run(const Linear& linear, const torch::Tensor& x, const BlockState& state) {
-    return state.packed ? linear.infer(x) : linear.forward(x);
-  }
-
   // The same sums by the fastest products. The others, calibration's, are those of transformers.
   void apply_packed(int64_t stage, const torch::Tensor& x, BlockState& state) const {
     switch (stage) {
       case 0:
-        state.carried = attention(x, state);
+        state.carried = packed_attention(x, state);
         break;
       case 1:
         state.hidden = o_.infer_plus(x, state.hidden);
@@ -121,15 +119,22 @@ class LlamaBlock : public Block {
     }
   }
 
+  torch::Tensor packed_attention(const torch::Tensor& x, const BlockState& state) const {
+    const int64_t keys = config_.key_value_heads;
+    const auto q = fused_rotate(q_.infer(x), config_.heads, state.cos, state.sin);
+    const auto k = fused_rotate(k_.infer(x), keys, state.cos, state.sin);
+    const auto v = v_.infer(x).view({x.size(1), keys, config_.head_dim}).transpose(0, 1);
+    return state.packed->attend(q[0], k[0], v).unsqueeze(0);
+  }
+
   torch::Tensor attention(const torch::Tensor& x, BlockState& state) const {
     const int64_t batch = x.size(0), length = x.size(1), d = config_.head_dim;
     const auto heads = [&](const torch::Tensor& t, int64_t count) {
       return t.view({batch, length, count, d}).transpose(1, 2);
     };
-    auto q = rotate(heads(run(q_, x, state), config_.heads), state.cos, state.sin);
-    auto k = rotate(heads(run(k_, x, state), config_.key_value_heads), state.cos, state.sin);
-    auto v = heads(run(v_, x, state), config_.key_value_heads);
-    if (state.packed) return state.packed->attend(q[0], k[0], v[0]).unsqueeze(0);
+    auto q = rotate(heads(q_.forward(x), config_.heads), state.cos, state.sin);
+    auto k = rotate(heads(k_.forward(x), config_.key_value_heads), state.cos, state.sin);
+    auto v = heads(v_.forward(x), config_.key_value_heads);
     int64_t past = 0;
     if (state.cache) {
       if (state.cache->keys.defined()) {
