@@ -13,8 +13,8 @@ namespace cupel {
 
 namespace {
 
-// Memory for one piece of logits; with their exponentials it is needed about twice.
-constexpr int64_t kLogitBytes = int64_t{16} << 20;
+// Memory for one piece of logits, and the rows below which products get slow.
+constexpr int64_t kLogitBytes = int64_t{4} << 20, kLeastRows = 64;
 
 using Cached = std::shared_ptr<const CachedTokens>;
 
@@ -61,7 +61,7 @@ std::vector<TokenModel::StatePtr> NativeTokenModel::run(const std::vector<Row>& 
   }
   const PackedHidden made = run_packed(model_, sequences);
   const int64_t row_bytes = model_.config().vocabulary * static_cast<int64_t>(sizeof(float));
-  const int64_t piece = std::max<int64_t>(16, kLogitBytes / row_bytes);
+  const int64_t piece = std::max(kLeastRows, kLogitBytes / row_bytes);
   for (int64_t first = 0; first < made.hidden.size(0); first += piece) {
     const int64_t end = std::min(first + piece, made.hidden.size(0));
     sink(first, model_.head(made.hidden.slice(0, first, end), true));

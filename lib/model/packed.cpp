@@ -3,12 +3,16 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <algorithm>
+
 #include "cupel/core/check.h"
 #include "model/attention_parts.h"
 
 namespace cupel {
 
 namespace {
+
+constexpr int64_t kRows = 256;  // that run together behind attention
 
 torch::Tensor as_tensor(const std::vector<int64_t>& values) {
   return at::tensor(at::ArrayRef<int64_t>(values), at::kLong);
@@ -118,6 +122,30 @@ class SequencesAttention : public PackedAttention {
   torch::Tensor wanted_;  // int64 [wanted], rows of the packed tokens
 };
 
+// The stages behind attention, where no row sees another: a part of the rows at a time, so that the
+// widest activations stay small.
+void row_stages(const Block& block, BlockState& state) {
+  const int64_t size = state.hidden.size(1);
+  torch::Tensor hidden;
+  for (int64_t begin = 0; begin < size; begin += kRows) {
+    const Rows rows{begin, std::min(size, begin + kRows)};
+    BlockState part = state;
+    part.hidden = rows.of(state.hidden);
+    part.carried = rows.of(state.carried);
+    for (int64_t stage = 1; stage < block.stages(); ++stage) {
+      block.apply(stage, block.input(stage, part), part);
+    }
+    if (size <= kRows) {
+      hidden = part.hidden;
+      break;
+    }
+    if (!hidden.defined()) hidden = at::empty_like(state.hidden, at::MemoryFormat::Contiguous);
+    rows.of(hidden).copy_(part.hidden);
+  }
+  state.hidden = hidden;
+  state.carried = torch::Tensor();
+}
+
 }  // namespace
 
 PackedHidden run_packed(const Model& model, const std::vector<PackedSequence>& sequences) {
@@ -160,11 +188,9 @@ PackedHidden run_packed(const Model& model, const std::vector<PackedSequence>& s
     const bool last = layer + 1 == model.layers();
     attention.layer = layer;
     attention.only_wanted = last;
-    for (int64_t stage = 0; stage < block->stages(); ++stage) {
-      block->apply(stage, block->input(stage, state), state);
-      if (last && stage == 0) state.hidden = state.hidden.index_select(1, wanted_rows);
-      if (last && wanted.empty()) break;
-    }
+    block->apply(0, block->input(0, state), state);
+    if (last) state.hidden = state.hidden.index_select(1, wanted_rows);
+    if (!last || !wanted.empty()) row_stages(*block, state);
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       if (!cached[i]) continue;
       const auto own = [&](const torch::Tensor& x) {

@@ -11,7 +11,14 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("CUPEL_BUILD_DIR", REPOSITORY / "build" / "release"))
-NAMES = ["1_prune", "2_own_criterion", "3_quantize", "4_evaluate", "6_prune_and_quantize"]
+NAMES = [
+    "1_prune",
+    "2_own_criterion",
+    "3_quantize",
+    "4_evaluate",
+    "5_own_task",
+    "6_prune_and_quantize",
+]
 
 
 def run(*command):
@@ -21,7 +28,7 @@ def run(*command):
 
 
 def numbers(output):
-    found = re.findall(r"^(.*perplexity.*?):? +(\d+\.\d+)$", output, re.MULTILINE)
+    found = re.findall(r"^(.*(?:perplexity|accuracy).*?):? +(\d+\.\d+)$", output, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 
@@ -46,7 +53,7 @@ def test_python(name, arguments, tmp_path):
     output = run(*python_example(name), *arguments, tmp_path / "out")
     found = numbers(output)
     assert any("dense" in key for key in found) and any("compressed" in key for key in found)
-    dense = next(value for key, value in found.items() if "dense" in key)
+    dense = next(value for key, value in found.items() if "dense" in key and "perplexity" in key)
     tokenizer = cupel.load_tokenizer(arguments[0])
     expected = cupel.perplexity(cupel.load_model(arguments[0]), tokenizer, arguments[2])
     assert dense == pytest.approx(expected.value, abs=1e-4)
