@@ -6,7 +6,7 @@
 one_at_a_time
 torch=torch==2.13.0
 packages=(
-  numpy rich jinja2 PyYAML                                 # the package and its command
+  numpy rich jinja2 markupsafe PyYAML                      # the package and its command
   transformers tokenizers safetensors sentencepiece protobuf  # the huggingface extra; oracles in tests
   pytest hypothesis compressed-tensors==0.19.0             # tests
   lm_eval accelerate scipy statsmodels pandas              # oracles in tests; EvalResult.to_pandas

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from ._decorators import criterion as criterion
     from ._decorators import quantizer as quantizer
     from ._decorators import task as task
+    from ._kick.grid import KickGrid as KickGrid
+    from ._kick.result import KickResult as KickResult
+    from ._kick.runner import kick as kick
     from ._masks import apply_masks_ as apply_masks_
+    from .html_report import write_html_report as write_html_report
 
 # What the compiled module offers; tests/python/test_import.py holds the two together.
 _COMPILED = (
@@ -55,8 +59,12 @@ _PYTHON = {
     "quantizer": "._decorators",
     "task": "._decorators",
     "apply_masks_": "._masks",
+    "kick": "._kick.runner",
+    "KickGrid": "._kick.grid",
+    "KickResult": "._kick.result",
+    "write_html_report": ".html_report",
 }
-_MODULES = ("cli", "huggingface", "lm_eval", "touchstone")
+_MODULES = ("cli", "html_report", "huggingface", "lm_eval", "touchstone")
 
 __all__ = [*_COMPILED, *_PYTHON, *_MODULES]  # noqa: PLE0604
 
