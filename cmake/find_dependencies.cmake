@@ -29,6 +29,7 @@ function(cupel_find_library target header library package)
 endfunction()
 cupel_find_library(sentencepiece sentencepiece_processor.h sentencepiece libsentencepiece-dev)
 cupel_find_library(pcre2 pcre2.h pcre2-8 libpcre2-dev)
+cupel_find_library(icu unicode/ucasemap.h icuuc libicu-dev)
 
 # Warnings for our own code only, never for whoever links the library.
 add_library(cupel_warnings INTERFACE)

@@ -5,7 +5,7 @@
 
 # docs/install.md says what each is for.
 packages=(ca-certificates g++ cmake ninja-build ccache git libeigen3-dev nlohmann-json3-dev
-          libsentencepiece-dev libpcre2-dev zlib1g-dev catch2)
+          libsentencepiece-dev libpcre2-dev libicu-dev zlib1g-dev catch2)
 [[ -n ${PYTHON:-} ]] || find_python >/dev/null || packages+=(python3-dev python3-venv)
 
 if ! command -v dpkg-query >/dev/null; then

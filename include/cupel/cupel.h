@@ -52,6 +52,7 @@
 #include "cupel/eval/perplexity.h"
 #include "cupel/eval/divergence.h"
 #include "cupel/eval/statistics.h"
+#include "cupel/eval/metrics.h"
 #include "cupel/eval/task.h"
 #include "cupel/eval/run_record.h"
 #include "cupel/eval/evaluate.h"

@@ -85,4 +85,20 @@ std::size_t trailing_white_space(std::string_view text) {
   return text.size() - end;
 }
 
+std::string_view strip_white_space(std::string_view text) {
+  text.remove_suffix(trailing_white_space(text));
+  for (std::size_t length = 0; !text.empty() && is_white_space(code_point(text, 0, length));) {
+    text.remove_prefix(length);
+  }
+  return text;
+}
+
+std::string_view first_characters(std::string_view text, std::size_t characters) {
+  std::size_t at = 0;
+  for (std::size_t length = 0; characters > 0 && at < text.size(); --characters, at += length) {
+    code_point(text, at, length);
+  }
+  return text.substr(0, at);
+}
+
 }  // namespace cupel

@@ -17,12 +17,6 @@ std::size_t space_at(std::string_view text, std::size_t at) {
   return is_white_space(code_point(text, at, length)) ? length : 0;
 }
 
-std::string_view strip(std::string_view text) {
-  while (const std::size_t bytes = space_at(text, 0)) text.remove_prefix(bytes);
-  text.remove_suffix(trailing_white_space(text));
-  return text;
-}
-
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string result;
   result.reserve(text.size());
@@ -44,7 +38,7 @@ std::string tighten(std::string_view text, char open, char close) {
     const std::size_t end = text.find(close, at + 1);
     if (end == std::string_view::npos) break;
     result.append(text, begin, at + 1 - begin);
-    result.append(strip(text.substr(at + 1, end - at - 1))).push_back(close);
+    result.append(strip_white_space(text.substr(at + 1, end - at - 1))).push_back(close);
     begin = end + 1;
   }
   return result.append(text, begin);
@@ -66,7 +60,7 @@ std::string replace_slashes(std::string_view text) {
 }
 
 bool is_title(std::string_view line) {
-  line = strip(line);
+  line = strip_white_space(line);
   if (!line.starts_with('=')) return false;
   const std::string joined = replace_all(replace_all(line, "= = =", "==="), "= =", "==");
   return joined.starts_with("= ") && joined.ends_with(" =");
@@ -82,7 +76,7 @@ std::vector<std::string_view> wikitext_articles(std::string_view text) {
     if (is_title(text.substr(line, end - line))) {
       // The line end before a title belongs to no article.
       const auto before = text.substr(start, line > start ? line - 1 - start : 0);
-      if (!strip(before).empty()) articles.push_back(before);
+      if (!strip_white_space(before).empty()) articles.push_back(before);
       start = line;
     }
     line = end + 1;

@@ -49,6 +49,8 @@ _COMPILED = (
     "block_standard_error",
     "Task", "TaskInfo", "TaskItem", "TaskRequest", "TaskOutput", "ItemScore",
     "add_task", "remove_task", "tasks", "make_task",
+    "lower_case", "normalize_answer", "token_f1", "exact_match", "normalized_equal", "contains_answer",
+    "two_way_substring", "kick_normalize", "kick_substring",
     "RunManifest", "EvalRun", "EvalResult", "evaluate",
     "PairedPerplexity", "PairedTask", "Comparison", "compare",
     "Table", "ReportEntry", "layer_table", "score_table", "task_table", "write_report",

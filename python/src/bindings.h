@@ -28,6 +28,7 @@ void bind_token_model(py::module_& m);  // called by bind_eval
 void bind_scorer(py::module_& m);       // called by bind_eval
 void bind_perplexity(py::module_& m);   // called by bind_eval
 void bind_statistics(py::module_& m);   // called by bind_eval
+void bind_metrics(py::module_& m);      // called by bind_eval
 void bind_tasks(py::module_& m);        // called by bind_eval
 void bind_evaluate(py::module_& m);     // called by bind_eval
 void bind_report(py::module_& m);

@@ -7,6 +7,7 @@ void bind_eval(py::module_& m) {
   bind_scorer(m);
   bind_statistics(m);
   bind_perplexity(m);
+  bind_metrics(m);
   bind_tasks(m);
   bind_evaluate(m);
 }

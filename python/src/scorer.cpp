@@ -183,7 +183,8 @@ void bind_results(py::module_& m) {
       .def_readonly("tokens", &Generation::tokens,
                     "new ones, those of a stop string included, the end of sequence not")
       .def_readonly("finish", &Generation::finish, "'stop', 'end' or 'length'")
-      .def_readonly("flags", &Generation::flags, "'empty', 'repetition', 'no_stop', 'truncated', 'unknown_token'")
+      .def_readonly("flags", &Generation::flags,
+                    "'empty', 'repetition', 'no_stop', 'truncated', 'unknown_token'")
       .def("__repr__", [](const Generation& g) {
         return py::str("Generation(text={!r}, tokens={!r}, finish={!r}, flags={!r})")
             .format(g.text, g.tokens, g.finish, g.flags);

@@ -5,8 +5,7 @@
 #include <string>
 #include <string_view>
 
-using cupel::first_invalid_utf8;
-using cupel::printable;
+using namespace cupel;
 using namespace std::literals;
 
 TEST_CASE("unicode: well-formed text has no invalid byte", "[core]") {
@@ -44,4 +43,34 @@ TEST_CASE("unicode: printable text is cut at a character", "[core]") {
   CHECK(printable("aaaaaa", 3) == "aaa...");
   CHECK(printable("aaa", 3) == "aaa");
   CHECK(first_invalid_utf8(printable("\u4e2d\u4e2d\u4e2d", 4)) == std::string_view::npos);
+}
+
+TEST_CASE("unicode: lower case of every script, as Python has it", "[core]") {
+  CHECK(lower_case("ABC xyz 1_Z") == "abc xyz 1_z");
+  CHECK(lower_case("").empty());
+  CHECK(lower_case("\u00c9COLE Stra\u00dfe \u1e9e") == "\u00e9cole stra\u00dfe \u00df");
+  CHECK(lower_case("\u0130I") == "i\u0307i");  // one becomes two
+  CHECK(lower_case("\u039f\u03a3 \u03a3") ==
+        "\u03bf\u03c2 \u03c3");  // a sigma at the end of a word
+  CHECK(lower_case("\u039f\u03a3.") == "\u03bf\u03c2.");
+  CHECK(lower_case("\u039f\u03a3\u0301\u0391") == "\u03bf\u03c3\u0301\u03b1");
+  CHECK(lower_case("\U00010400\u6771") == "\U00010428\u6771");
+  std::string grows;  // each from 2 bytes to 3
+  for (int i = 0; i < 1000; ++i) grows += "\u023a";
+  CHECK(lower_case(grows).size() == 3000);
+}
+
+TEST_CASE("unicode: word characters, white space at both ends, beginnings", "[core]") {
+  for (const char32_t c : {U'a', U'Z', U'0', U'_', U'\u00e9', U'\u6771', U'\u0663', U'\u00b2'}) {
+    CHECK(is_word_character(c));
+  }
+  for (const char32_t c : {U' ', U'-', U'\'', U'\u0301', U'\u201c', U'\u20ac'}) {
+    CHECK_FALSE(is_word_character(c));
+  }
+  CHECK(strip_white_space(" \t\u3000a b\u00a0\x1c") == "a b");
+  CHECK(strip_white_space("\u2003 \n").empty());
+  CHECK(strip_white_space("").empty());
+  CHECK(first_characters("a\u00e9\u6771z", 3) == "a\u00e9\u6771");
+  CHECK(first_characters("a\u00e9", 0).empty());
+  CHECK(first_characters("a\u00e9", 9) == "a\u00e9");
 }

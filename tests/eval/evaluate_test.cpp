@@ -99,7 +99,7 @@ TEST_CASE("evaluate: task texts that cannot be read are refused before any work"
       },
       {.vocabulary = 32, .max_length = 16});
   for (const auto& [task, rule] : std::vector<std::pair<std::string, std::string>>{
-           {"quiz", "unknown task 'quiz'; known: "},
+           {"no_such", "unknown task 'no_such'; known: "},
            {"", "unknown task ''"},
            {"perplexity:", "name:key=value"},
            {"perplexity:file", "name:key=value"},

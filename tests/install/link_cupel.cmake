@@ -17,7 +17,7 @@ run(_ "${CMAKE_COMMAND}" --install "${BUILD_DIR}" --component development --pref
 file(GLOB package_files "${prefix}/lib/cmake/cupel/cupelTargets*.cmake")
 foreach(file IN LISTS package_files)
   file(READ "${file}" text)
-  foreach(private Eigen3 nlohmann OpenMP ZLIB sentencepiece pcre2)
+  foreach(private Eigen3 nlohmann OpenMP ZLIB sentencepiece pcre2 icuuc)
     if(text MATCHES "${private}")
       message(FATAL_ERROR "${file} makes consumers depend on ${private}")
     endif()

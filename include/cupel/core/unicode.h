@@ -24,4 +24,17 @@ char32_t code_point(std::string_view text, std::size_t at, std::size_t& length);
 /// Bytes of white space at the end of `text`.
 std::size_t trailing_white_space(std::string_view text);
 
+/// `text` without white space at both ends, as Python's str.strip_white_space().
+std::string_view strip_white_space(std::string_view text);
+
+/// The longest beginning of `text` of at most `characters` code points.
+std::string_view first_characters(std::string_view text, std::size_t characters);
+
+/// Whether Python's re module counts a character as \w: a letter or number of any script, or "_".
+bool is_word_character(char32_t character);
+
+/// Lower case of well-formed UTF-8 as Python's str.lower() has it: every script, mappings to several
+/// characters, the final sigma. Characters newer than the ICU that cupel runs with stay as they are.
+std::string lower_case(std::string_view text);
+
 }  // namespace cupel

@@ -52,8 +52,8 @@ def add_parser(subparsers: Any) -> None:
         "--tasks",
         type=tasks,
         default=["perplexity"],
-        help="between commas, each NAME or NAME:KEY=VALUE,...; perplexity (default), multiple_choice "
-        "and generation (KEY file: a JSONL file), and your own",
+        help="between commas, each NAME or NAME:KEY=VALUE,...; perplexity (default), mmlu, factoid_qa, "
+        "retrieval_qa, multiple_choice and generation, and your own (KEY file: its data)",
     )
     parser.add_argument("--text", type=Path, metavar="FILE", help="text for perplexity")
     parser.add_argument(
