@@ -84,7 +84,11 @@ def test_a_dense_score_of_zero(tmp_path):
     folder = made_grid(tmp_path, scores({"quiz": quiz(0), "hard": [0.0] * 100}), cells)
     write_html_report(folder)
     page = Page(folder / "report" / "index.html")
-    assert "– " in "".join(cell[0] + " " for cell in page.tables["Verdicts"][1])
+    assert "dense 0" in [cell[0] for cell in page.tables["Verdicts"][1]]
+    rows = {row["task"]: row["verdict"] for row in read_csv(folder / "report" / "verdicts.csv")}
+    assert rows["hard"] == "" and rows["quiz"] == "matching"  # 95 % of nothing is no demand
+    said = "".join(page.text)
+    assert "1 matching" in said and "1 have none" in said
 
 
 HOSTILE = '<script>alert("x")</script>\x00\u202e</td>\n|`$\\end{table}\ud800' + "long " * 400

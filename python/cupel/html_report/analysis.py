@@ -232,13 +232,13 @@ def add_pairs(made: Analysis, cell: Cell, comparison: Any) -> None:
         )  # fmt: skip
     for t in comparison.tasks:
         binary = not math.isnan(t.p)
-        ruled = t.dense >= 0 and t.compressed >= 0
+        ruled = t.dense > 0 and t.compressed >= 0  # 95 % of nothing is no demand
         made.rows.append(
             Row(
                 cell, t.task, t.protocol, t.metric, t.dense, t.compressed,
                 point=ruled and cupel.matching(t.dense, t.compressed, MATCHING),
-                verdict=t.verdict,
-                reason="too few items" if t.verdict == "undecided" else "",
+                verdict=t.verdict if ruled else "",
+                reason="too few items" if ruled and t.verdict == "undecided" else "",
                 items=t.items,
                 difference=t.difference,
                 standard_error=t.standard_error,
@@ -289,7 +289,7 @@ def unpaired_rows(
             for metric, value in values.items():
                 if not plain(metric) or metric not in before:
                     continue
-                ruled = min(value, before[metric]) >= 0
+                ruled = before[metric] > 0 and value >= 0
                 rows.append(
                     Row(
                         cell, task, protocol, metric, before[metric], value,

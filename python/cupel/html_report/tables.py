@@ -86,6 +86,8 @@ def cell_state(cell: Cell) -> str:
 def verdict_entry(row: Row) -> Entry:
     """✓ 98.2 %."""
     symbol, css = VERDICTS.get(row.verdict, (NONE, "none"))
+    if row.dense == 0:
+        return Entry("dense 0", None, "none")
     if row.reason == "no paired data":
         symbol = "? (no paired data)"
     return Entry(f"{symbol} {percent(row.kept)}", row.kept if known(row.kept) else None, css)

@@ -206,6 +206,9 @@ def certainty(rows: list[Row]) -> str:
         f"Verdicts at 95 % confidence: {verdicts['matching']} matching (95 % of the dense score is "
         f"kept), {verdicts['not matching']} not matching, {verdicts['undecided']} undecided."
     )
+    zero = sum(row.dense == 0 for row in rows)
+    if zero:
+        text += f" {zero} have none, since the dense model scored 0."
     single = sum(row.verdict == "not matching" and not row.broken for row in rows)
     if single:
         text += (
