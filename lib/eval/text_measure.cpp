@@ -58,6 +58,10 @@ std::string TextMeasure::tail(const std::string& text, int64_t tokens) const {
                  [&](std::size_t n) { return text.substr(offsets[offsets.size() - 1 - n]); });
 }
 
+double characters(const std::string& text) {
+  return static_cast<double>(character_offsets(text).size() - 1);
+}
+
 std::string text_after(const Tokenizer& tokenizer, const int64_t* before, std::size_t size,
                        const std::vector<int64_t>& given) {
   const int64_t vocabulary = tokenizer.vocabulary();

@@ -15,4 +15,7 @@ namespace cupel {
 std::string text_after(const Tokenizer& tokenizer, const int64_t* before, std::size_t size,
                        const std::vector<int64_t>& ids);
 
+/// Unicode characters of well-formed UTF-8.
+double characters(const std::string& text);
+
 }  // namespace cupel

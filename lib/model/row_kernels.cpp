@@ -10,6 +10,7 @@
 
 #include "cupel/core/parallel.h"
 #include "model/rms_norm.h"
+#include "model/rotary.h"
 #include "model/vector_math.h"
 
 namespace cupel {
@@ -22,11 +23,7 @@ inline float wide(float x) { return x; }
 inline float wide(uint16_t x) { return std::bit_cast<float>(static_cast<uint32_t>(x) << 16); }
 
 inline void narrow(float x, float& to) { to = x; }
-inline void narrow(float x, uint16_t& to) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
-  to = static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? 0x7FC0U : rounded);
-}
+inline void narrow(float x, uint16_t& to) { to = bfloat16_bits(x); }
 
 // The bits of a bfloat16 tensor, or floats.
 template <typename Element>
@@ -168,9 +165,7 @@ torch::Tensor fused_rms_norm(const torch::Tensor& x, const torch::Tensor& weight
 torch::Tensor fused_rotate(const torch::Tensor& x, int64_t heads, const torch::Tensor& cos,
                            const torch::Tensor& sin) {
   if (!fits(x, {cos, sin})) {
-    const auto split = x.view({1, x.size(1), heads, cos.size(1)}).transpose(1, 2);
-    const auto halves = split.chunk(2, -1);
-    return split * cos + at::cat({-halves[1], halves[0]}, -1) * sin;
+    return rotate(x.view({1, x.size(1), heads, cos.size(1)}).transpose(1, 2), cos, sin);
   }
   return x.scalar_type() == at::kFloat ? rotated<float>(x, heads, cos, sin)
                                        : rotated<uint16_t>(x, heads, cos, sin);

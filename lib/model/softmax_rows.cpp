@@ -1,6 +1,5 @@
 #include "model/softmax_rows.h"
 
-#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -58,9 +57,7 @@ void softmax_tile(float* scores, int64_t rows, int64_t columns, int64_t ld, cons
 CUPEL_CLONES
 void to_bfloat16(const float* from, uint16_t* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(from[i]);
-    const uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
-    to[i] = static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? 0x7FC0U : rounded);
+    to[i] = bfloat16_bits(from[i]);
   }
 }
 

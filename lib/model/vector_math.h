@@ -33,4 +33,11 @@ inline __attribute__((always_inline)) float fast_exp(float x) {
   return p * std::bit_cast<float>(bits);
 }
 
+// The bits of x rounded to the nearest bfloat16, ties to even; NaN stays NaN.
+inline __attribute__((always_inline)) uint16_t bfloat16_bits(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7FFFFFFFU) > 0x7F800000U ? 0x7FC0U : rounded);
+}
+
 }  // namespace cupel

@@ -12,6 +12,7 @@
 #include "eval/tasks/mmlu_fit.h"
 #include "eval/tasks/mmlu_metrics.h"
 #include "eval/tasks/mmlu_questions.h"
+#include "eval/text_measure.h"
 
 namespace cupel {
 
@@ -28,11 +29,6 @@ std::string last_character(const std::string& text) {
 bool is_letter(const std::string& text) {
   const auto& letters = mmlu_letters();
   return std::find(letters.begin(), letters.end(), text) != letters.end();
-}
-
-double characters(const std::string& text) {
-  return static_cast<double>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) >> 6) != 2; }));
 }
 
 bool has_flag(const std::vector<std::string>& flags, const std::string& flag) {

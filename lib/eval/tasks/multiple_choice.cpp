@@ -6,6 +6,7 @@
 #include "cupel/core/check.h"
 #include "cupel/core/unicode.h"
 #include "eval/tasks/jsonl_items.h"
+#include "eval/text_measure.h"
 
 namespace cupel {
 
@@ -13,12 +14,6 @@ namespace {
 
 bool starts_with_space(const std::string& text) {
   return !text.empty() && (text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r'));
-}
-
-// Unicode characters of well-formed UTF-8.
-double characters(const std::string& text) {
-  return static_cast<double>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) >> 6) != 2; }));
 }
 
 class MultipleChoice : public Task {

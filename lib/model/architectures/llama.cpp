@@ -7,6 +7,7 @@
 #include "cupel/core/check.h"
 #include "model/architectures/architectures.h"
 #include "model/rms_norm.h"
+#include "model/rotary.h"
 #include "model/row_kernels.h"
 
 namespace cupel {
@@ -14,12 +15,6 @@ namespace cupel {
 namespace {
 
 std::string layer_prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
-
-// Rotates pairs (i, i + d/2) of the last dimension: x cos + rotate_half(x) sin.
-torch::Tensor rotate(const torch::Tensor& x, const torch::Tensor& cos, const torch::Tensor& sin) {
-  const auto halves = x.chunk(2, -1);
-  return x * cos + at::cat({-halves[1], halves[0]}, -1) * sin;
-}
 
 class LlamaBlock : public Block {
  public:
