@@ -48,7 +48,7 @@ _COMPILED = (
     "Match", "MatchVerdict", "matching", "matching_verdict", "PairedLoss", "paired_loss",
     "block_standard_error",
     "Task", "TaskInfo", "TaskItem", "TaskRequest", "TaskOutput", "ItemScore",
-    "add_task", "remove_task", "tasks", "make_task",
+    "add_task", "remove_task", "tasks", "make_task", "task_info", "data_sha256",
     "lower_case", "normalize_answer", "token_f1", "exact_match", "normalized_equal", "contains_answer",
     "two_way_substring", "kick_normalize", "kick_substring",
     "RunManifest", "EvalRun", "EvalResult", "evaluate",

@@ -323,6 +323,13 @@ options is a dict of strings: the defaults of info and what the user gave.)")
       "Forgets a task. ValueError for an unknown one.");
   m.def("tasks", [] { return tasks().names(); }, "Names of the tasks beside perplexity, sorted.");
   m.def(
+      "task_info", [](const std::string& name) { return tasks().get(name)()->info(); },
+      py::arg("name"), "What a task says of itself, by its name: TaskInfo.");
+  m.def(
+      "data_sha256", [](const py::object& path) { return data_sha256(as_path(path)); },
+      py::arg("path"),
+      "SHA-256 of a file's bytes; of a folder, of the names and hashes of the files in it.");
+  m.def(
       "make_task", [](const std::string& name) { return tasks().get(name)(); }, py::arg("name"),
       "A task by its name, to look at its items and requests.");
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -64,22 +63,6 @@ def read_json(path: Path) -> Any:
         raise compiled().FormatError(f"{path}: {error}.") from None
 
 
-def sha256(path: Path) -> str:
-    """Of a file's bytes; of a folder, of names and hashes of the files in it, as in a RunManifest."""
-    digest = hashlib.sha256()
-    if path.is_dir():
-        files = {
-            file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()
-        }
-        for name in sorted(files):
-            digest.update(f"{name}\t{sha256(files[name])}\n".encode())
-        return digest.hexdigest()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
-
-
 def size(path: Path) -> int:
     """Bytes of a file, or of the files below a folder."""
     if path.is_dir():
@@ -128,7 +111,7 @@ def describe(
     if grid.calibration is not None:
         calibration = {
             "file": grid.calibration,
-            "sha256": sha256(Path(grid.calibration)),
+            "sha256": cupel.data_sha256(grid.calibration),
             "samples": grid.samples,
             "length": length,
         }
@@ -136,7 +119,7 @@ def describe(
         del settings[key]
     settings["calibration"] = calibration
     settings["data_sha256"] = {
-        text: sha256(path) for text, path in task_data(grid).items() if path.exists()
+        text: cupel.data_sha256(path) for text, path in task_data(grid).items() if path.exists()
     }
     return {
         "cupel_kick": 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +91,7 @@ def load_questions(made: Analysis, task: str) -> tuple[dict[str, tuple[str, str]
     if manifest is None or path is None:
         return {}, "The folder does not say where the questions are."
     try:
-        if data_sha256(path) != manifest.data_sha256:
+        if cupel.data_sha256(path) != manifest.data_sha256:
             return (
                 {},
                 f"{path.name} is no longer the file that was evaluated, so questions are left out.",
@@ -124,25 +123,9 @@ def data_path(made: Analysis, task: str) -> tuple[Path | None, dict[str, str]]:
         if options.get("file"):
             return Path(options["file"]), options
         if kick.get("data") and name in cupel.tasks():
-            below = cupel.make_task(name).info
-            below = below() if callable(below) else below
-            return (Path(kick["data"]) / below.data if below.data else None), options
+            below = cupel.task_info(name).data
+            return (Path(kick["data"]) / below if below else None), options
     return None, {}
-
-
-def data_sha256(path: Path) -> str:
-    """As a manifest has it: of a file, or of the names and hashes of a folder's files."""
-    if not path.is_dir():
-        total = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                total.update(chunk)
-        return total.hexdigest()
-    names = sorted(f.relative_to(path).as_posix() for f in path.rglob("*") if f.is_file())
-    total = hashlib.sha256()
-    for name in names:
-        total.update(f"{name}\t{data_sha256(path / name)}\n".encode())
-    return total.hexdigest()
 
 
 def fields_of(item: Any) -> Mapping[str, Any]:
