@@ -9,7 +9,7 @@ packages=(
   numpy rich jinja2 markupsafe PyYAML                      # the package and its command
   transformers tokenizers safetensors sentencepiece protobuf  # the huggingface extra; oracles in tests
   pytest hypothesis compressed-tensors==0.19.0             # tests
-  lm_eval accelerate scipy statsmodels pandas              # oracles in tests; EvalResult.to_pandas
+  lm_eval accelerate scipy statsmodels pandas rouge_score  # oracles in tests; EvalResult.to_pandas
   scikit-build-core pybind11-stubgen                       # building
   ruff clang-format                                        # make lint, make format
 )

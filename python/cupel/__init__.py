@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._build import VERSION as __version__  # noqa: F401
+    from ._chat import ChatTemplate as ChatTemplate
+    from ._chat import chat_template as chat_template
     from ._cupel import *  # noqa: F403
     from ._decorators import criterion as criterion
     from ._decorators import quantizer as quantizer
@@ -28,6 +30,7 @@ _COMPILED = (
     "read_safetensors", "write_safetensors", "Quantized", "dequantize",
     # text and models
     "Tokenizer", "load_tokenizer",
+    "chat_prompt", "chat_templates", "add_chat_template", "remove_chat_template",
     "Model", "ModelConfig", "load_model", "make_model", "save_model", "generate",
     # calibration
     "Calibration", "InputStats", "Needs", "sample_windows",
@@ -47,6 +50,8 @@ _COMPILED = (
     "minimum_detectable_effect", "wilson", "quantile", "PairedBootstrap", "paired_bootstrap",
     "Match", "MatchVerdict", "matching", "matching_verdict", "PairedLoss", "paired_loss",
     "block_standard_error",
+    "RougeScore", "Rouge", "rouge", "porter_stem", "TextFigures", "text_figures",
+    "distinct_ngrams", "repeated_ngrams", "novel_ngrams",
     "Task", "TaskInfo", "TaskItem", "TaskRequest", "TaskOutput", "ItemScore",
     "add_task", "remove_task", "tasks", "make_task", "task_info", "data_sha256",
     "lower_case", "normalize_answer", "token_f1", "exact_match", "normalized_equal", "contains_answer",
@@ -65,6 +70,8 @@ _PYTHON = {
     "KickGrid": "._kick.grid",
     "KickResult": "._kick.result",
     "write_html_report": ".html_report",
+    "ChatTemplate": "._chat",
+    "chat_template": "._chat",
 }
 _MODULES = ("cli", "html_report", "huggingface", "lm_eval", "touchstone")
 

@@ -17,6 +17,7 @@ namespace py = pybind11;
 void bind_core(py::module_& m);
 void bind_checkpoint(py::module_& m);
 void bind_text(py::module_& m);
+void bind_chat(py::module_& m);  // called by bind_text
 void bind_model(py::module_& m);
 void bind_calibration(py::module_& m);
 void bind_compress(py::module_& m);
@@ -29,6 +30,7 @@ void bind_scorer(py::module_& m);       // called by bind_eval
 void bind_perplexity(py::module_& m);   // called by bind_eval
 void bind_statistics(py::module_& m);   // called by bind_eval
 void bind_metrics(py::module_& m);      // called by bind_eval
+void bind_text_figures(py::module_& m);  // called by bind_eval
 void bind_tasks(py::module_& m);        // called by bind_eval
 void bind_evaluate(py::module_& m);     // called by bind_eval
 void bind_report(py::module_& m);

@@ -8,6 +8,7 @@ void bind_eval(py::module_& m) {
   bind_statistics(m);
   bind_perplexity(m);
   bind_metrics(m);
+  bind_text_figures(m);
   bind_tasks(m);
   bind_evaluate(m);
 }

@@ -49,6 +49,7 @@ std::shared_ptr<Tokenizer> as_tokenizer(const py::object& tokenizer) {
 }
 
 void bind_text(py::module_& m) {
+  bind_chat(m);
   py::class_<Tokenizer, PyTokenizer, std::shared_ptr<Tokenizer>>(
       m, "Tokenizer",
       "Text <-> token ids. Subclasses define encode, decode and the properties vocabulary, bos, "

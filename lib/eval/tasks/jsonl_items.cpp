@@ -42,8 +42,9 @@ int64_t JsonlRecord::whole(const std::string& field) const {
 
 TaskItem JsonlRecord::item(int64_t number) const {
   TaskItem item{std::to_string(number), ""};
-  if (has("id")) {
-    item.id = fields_.at("id").is_number_integer() ? dump_json(fields_.at("id")) : text("id");
+  const char* name = has("id") ? "id" : "question_id";
+  if (has(name)) {
+    item.id = fields_.at(name).is_number_integer() ? dump_json(fields_.at(name)) : text(name);
     if (item.id.empty()) fail("an id is not empty.");
   }
   if (has("category")) item.category = text("category");

@@ -17,10 +17,12 @@ class JsonlRecord {
       : file_(std::move(file)), line_(line), fields_(std::move(fields)) {}
 
   bool has(const std::string& field) const { return fields_.contains(field); }
+  const Json& json() const { return fields_; }
   std::string text(const std::string& field) const;
   std::vector<std::string> texts(const std::string& field) const;
   int64_t whole(const std::string& field) const;
-  /// "id" (text or whole number) or, without it, the number of the record from 0; "category" or "".
+  /// "id" or "question_id" (text or whole number) or, without them, the number of the record from 0;
+  /// "category" or "".
   TaskItem item(int64_t number) const;
   [[noreturn]] void fail(const std::string& rule) const;
 
