@@ -60,5 +60,7 @@
 #include "cupel/eval/run_record.h"
 #include "cupel/eval/evaluate.h"
 #include "cupel/eval/compare.h"
+#include "cupel/eval/judge_parser.h"
+#include "cupel/eval/judge.h"
 #include "cupel/report/report.h"
 #include "cupel/version.h"

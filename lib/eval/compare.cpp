@@ -94,24 +94,37 @@ std::vector<char> right(const std::vector<double>& values) {
   return right;
 }
 
+bool unparsed(const ItemScore& item) {
+  return std::find(item.flags.begin(), item.flags.end(), "unparsed") != item.flags.end();
+}
+
+// `left_out` counts items that lack the value on one side because a judge's reply was unparsed.
 PairedTask pair(PairedTask made, const std::vector<ItemScore>& dense,
-                const std::vector<ItemScore>& compressed, const CompareOptions& options) {
+                const std::vector<ItemScore>& compressed, const CompareOptions& options,
+                int64_t& left_out) {
   std::vector<double> a, b;
   std::vector<std::string> a_text, b_text;
   std::vector<ItemScore> used;
   for (std::size_t i = 0; i < dense.size(); ++i) {
     const auto left = dense[i].values.find(made.metric),
                right = compressed[i].values.find(made.metric);
-    check((left != dense[i].values.end()) == (right != compressed[i].values.end()), "compare",
+    const bool missing_left = left == dense[i].values.end(),
+               missing_right = right == compressed[i].values.end();
+    if ((missing_left && unparsed(dense[i])) || (missing_right && unparsed(compressed[i]))) {
+      ++left_out;
+      continue;
+    }
+    check(missing_left == missing_right, "compare",
           "an item has the same values on both sides. Got ", made.metric, " on one in ", made.task,
           ", item '", printable(dense[i].id, 60), "'.");
-    if (left == dense[i].values.end()) continue;
+    if (missing_left) continue;
     a.push_back(left->second);
     b.push_back(right->second);
     a_text.push_back(dense[i].prediction);
     b_text.push_back(compressed[i].prediction);
     used.push_back(dense[i]);
   }
+  if (a.empty()) return made;
   const BootstrapOptions draw{
       .draws = options.draws, .seed = options.seed, .level = options.level, .strata = strata(used)};
   const PairedBootstrap paired = paired_bootstrap(a, b, draw);
@@ -154,8 +167,15 @@ void pair_task(const std::string& task, const EvalResult& dense, const EvalResul
       for (const auto& value : items[i].values) metrics.insert(value.first);
     }
     for (const auto& metric : metrics) {
-      comparison.tasks.push_back(
-          pair(PairedTask{task, protocol, metric}, items, other->second, options));
+      int64_t left_out = 0;
+      PairedTask made =
+          pair(PairedTask{task, protocol, metric}, items, other->second, options, left_out);
+      if (made.items > 0) comparison.tasks.push_back(std::move(made));
+      if (left_out > 0) {
+        comparison.notes.push_back(
+            c10::str(task, ", ", metric, ": ", left_out, " of ", items.size(),
+                     " items have no parsed reply of the judge on one side and are left out."));
+      }
     }
   }
 }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ._kick.runner import kick as kick
     from ._masks import apply_masks_ as apply_masks_
     from .html_report import write_html_report as write_html_report
+    from .judges import OpenAIJudge as OpenAIJudge
+    from .judges import QueueJudge as QueueJudge
 
 # What the compiled module offers; tests/python/test_import.py holds the two together.
 _COMPILED = (
@@ -58,6 +60,9 @@ _COMPILED = (
     "two_way_substring", "kick_normalize", "kick_substring",
     "RunManifest", "EvalRun", "EvalResult", "evaluate",
     "PairedPerplexity", "PairedTask", "Comparison", "compare",
+    "Judge", "JudgeInfo", "JudgeRequest", "JudgeReply", "LocalJudge",
+    "JudgeGrades", "judge_parsers", "read_grades", "add_judge_parser", "remove_judge_parser",
+    "Judgment", "JudgeResult", "judge",
     "Table", "ReportEntry", "layer_table", "score_table", "task_table", "write_report",
     "weight_bytes_on_disk",
 )  # fmt: skip
@@ -72,8 +77,10 @@ _PYTHON = {
     "write_html_report": ".html_report",
     "ChatTemplate": "._chat",
     "chat_template": "._chat",
+    "OpenAIJudge": ".judges",
+    "QueueJudge": ".judges",
 }
-_MODULES = ("cli", "html_report", "huggingface", "lm_eval", "touchstone")
+_MODULES = ("cli", "html_report", "huggingface", "judges", "lm_eval", "touchstone")
 
 __all__ = [*_COMPILED, *_PYTHON, *_MODULES]  # noqa: PLE0604
 

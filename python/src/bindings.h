@@ -33,6 +33,7 @@ void bind_metrics(py::module_& m);      // called by bind_eval
 void bind_text_figures(py::module_& m);  // called by bind_eval
 void bind_tasks(py::module_& m);        // called by bind_eval
 void bind_evaluate(py::module_& m);     // called by bind_eval
+void bind_judge(py::module_& m);          // called by bind_eval
 void bind_report(py::module_& m);
 
 /// A Python object that C++ may copy and drop on any thread: a copy of it touches no reference count

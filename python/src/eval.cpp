@@ -11,6 +11,7 @@ void bind_eval(py::module_& m) {
   bind_text_figures(m);
   bind_tasks(m);
   bind_evaluate(m);
+  bind_judge(m);
 }
 
 }  // namespace cupel::python

@@ -31,6 +31,7 @@ def python(code, path=(), **environment):
         "from cupel.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from cupel.cli import main\ntry: main(['compress', '--help'])\nexcept SystemExit: pass",
         "from cupel.cli import main\ntry: main(['evaluate', '--help'])\nexcept SystemExit: pass",
+        "from cupel.cli import main\ntry: main(['judge', '--help'])\nexcept SystemExit: pass",
         "from cupel.cli import main\ntry: main(['--version'])\nexcept SystemExit: pass",
     ],
 )

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import compress, demo, evaluate, kick, report
+from . import compress, demo, evaluate, judge, kick, report
 from .errors import UsageError, guarded
 
-COMMANDS = (compress, evaluate, kick, report, demo)
+COMMANDS = (compress, evaluate, judge, kick, report, demo)
 
 
 class Parser(argparse.ArgumentParser):
