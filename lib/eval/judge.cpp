@@ -28,21 +28,32 @@ void CallableJudge::reply(const std::vector<JudgeRequest>& requests, const Reply
   }
 }
 
-LocalJudge::LocalJudge(Scorer& scorer, ChatFormat format, LocalJudgeOptions options)
-    : scorer_(scorer), format_(std::move(format)), options_(std::move(options)) {
-  check(static_cast<bool>(format_), "LocalJudge", "a format makes a prompt from system and user.");
+LocalJudge::LocalJudge(Scorer& scorer, ChatTemplate chat, LocalJudgeOptions options)
+    : scorer_(scorer), chat_(std::move(chat)), options_(std::move(options)) {
+  check(static_cast<bool>(chat_.prompt), "LocalJudge", "a chat template has a prompt function.");
   check(options_.batch >= 1, "LocalJudge", "batch is at least 1. Got ", options_.batch, ".");
 }
 
 JudgeInfo LocalJudge::info() const {
   const ScorerInfo scorer = scorer_.info();
   JudgeInfo info{.name = "local", .model = scorer.model.fingerprint, .settings = scorer.settings};
-  info.settings["format"] = options_.format;
-  info.settings["stop"] = dump_json(Json(options_.stop));
+  info.settings["template"] = options_.name;
+  info.settings["stop"] = dump_json(Json(chat_.stop));
   info.settings["dtype"] = scorer.model.dtype;
   info.settings["tokenizer"] = scorer.tokenizer;
   return info;
 }
+
+namespace {
+
+std::string chat_text(const ChatTemplate& chat, const JudgeRequest& request) {
+  if (request.system.empty()) return chat.prompt({{"user", request.prompt}});
+  std::string prompt = chat.prompt({{"system", request.system}, {"user", request.prompt}});
+  if (prompt.find(request.system) != std::string::npos) return prompt;
+  return chat.prompt({{"user", request.system + "\n\n" + request.prompt}});
+}
+
+}  // namespace
 
 void LocalJudge::reply(const std::vector<JudgeRequest>& requests, const ReplySink& sink) {
   const auto size = static_cast<int64_t>(requests.size());
@@ -50,9 +61,9 @@ void LocalJudge::reply(const std::vector<JudgeRequest>& requests, const ReplySin
     std::vector<GenerationRequest> batch;
     for (int64_t i = begin; i < std::min(size, begin + options_.batch); ++i) {
       const JudgeRequest& request = requests[static_cast<std::size_t>(i)];
-      batch.push_back({.prompt = format_(request.system, request.prompt),
+      batch.push_back({.prompt = chat_text(chat_, request),
                        .max_new_tokens = request.max_tokens,
-                       .stop = options_.stop,
+                       .stop = chat_.stop,
                        .temperature = request.temperature,
                        .seed = request.seed});
     }
@@ -110,7 +121,7 @@ class ReplyJournal {
               "replies of one judge stand in one file. Got ", printable(path), " of ",
               printable(dump_json(first.at("judge")), 200), " and the judge ",
               printable(dump_json(manifest.at("judge")), 200),
-              "; another file (--out) keeps both.");
+              "; write elsewhere (--out), or move it away.");
       });
     }
     if (!begun) {
@@ -232,7 +243,8 @@ JudgeResult judge(const std::string& records, Judge& judge, const JudgeOptions& 
   result.requests = static_cast<int64_t>(plan.requests.size());
   const ProgressReporter reporter(options.progress);
   const std::string folder = options.out.empty() ? "" : options.out + "/";
-  ReplyJournal journal(options.out.empty() ? "" : folder + "replies.jsonl", info);
+  const std::string beside = options.out.empty() ? "" : folder + "replies.jsonl";
+  ReplyJournal journal(options.replies.empty() ? beside : options.replies, info);
   Replies replies = journal.read();
   ask(judge, plan.requests, journal, replies, reporter, result);
   std::map<std::string, int64_t> models;

@@ -79,30 +79,34 @@ bool read_texts(const JournalContents& journal, RecordedAnswers& made) {
   return true;
 }
 
+// Places where a task's data may be, of one that the user named.
+std::vector<std::string> places_of(const std::string& named, const std::string& default_data,
+                                   const RunManifest& manifest) {
+  if (!fs::is_directory(named)) return {named};
+  if (!default_data.empty() && fs::exists(named + "/" + default_data)) {
+    return {named + "/" + default_data, named + "/" + manifest.data_file};
+  }
+  return {named + "/" + manifest.data_file, named};
+}
+
 // The file or folder with the task's data: the one whose hash the record has.
 std::string find_data(const RunManifest& manifest, const std::string& default_data,
-                      const std::string& data) {
+                      const std::vector<std::string>& data) {
   check(!data.empty(), "judge", "the judge reads the questions of ", manifest.task,
         " from its data again: say where they are (data, --data).");
-  std::vector<std::string> places;
-  if (fs::is_directory(data)) {
-    if (!default_data.empty()) places.push_back(data + "/" + default_data);
-    places.push_back(data + "/" + manifest.data_file);
-  }
-  places.push_back(data);
   std::string others;
-  for (const auto& place : places) {
-    if (!fs::exists(place) || (fs::is_directory(place) && place == data && places.size() > 1 &&
-                               fs::exists(places.front()))) {
-      continue;
+  for (const auto& named : data) {
+    for (const auto& place : places_of(named, default_data, manifest)) {
+      if (!fs::exists(place)) continue;
+      const std::string hash = data_sha256(place);
+      if (hash == manifest.data_sha256) return place;
+      others +=
+          c10::str(others.empty() ? "" : ", ", printable(place), " (", hash.substr(0, 12), ")");
     }
-    const std::string hash = data_sha256(place);
-    if (hash == manifest.data_sha256) return place;
-    others += c10::str(others.empty() ? "" : ", ", printable(place), " (", hash.substr(0, 12), ")");
   }
   check(false, "judge", "the questions of ", manifest.task, " are those of its record, SHA-256 ",
         manifest.data_sha256.substr(0, 12), ". Got ",
-        others.empty() ? "nothing in " + printable(data) : others, ".");
+        others.empty() ? "nothing in " + printable(data.front()) : others, ".");
   return "";
 }
 

@@ -58,6 +58,15 @@ std::string chatml(const Messages& messages) {
 
 std::string none(const Messages& messages) { return messages.back().content; }
 
+// Jinja templates are rendered in Python, which puts the real one in this place.
+std::string of_the_model(const Messages&) {
+  check(false, "chat_prompt",
+        "the chat template \"model\" is read from a model's folder, by `cupel evaluate`, `cupel "
+        "kick` "
+        "or use_model_template() in Python. Got no such folder.");
+  return "";
+}
+
 }  // namespace
 
 void check_chat(const std::vector<ChatMessage>& messages) {
@@ -93,6 +102,7 @@ Registry<ChatTemplate>& chat_templates() {
     known->add("llama-2", {llama_2, {"</s>"}, {"</s>", "<s>"}});
     known->add("chatml", {chatml, {"<|im_end|>"}, {"<|im_start|>", "<|im_end|>"}});
     known->add("none", {none, {}, {}});
+    known->add("model", {of_the_model, {}, {}});
     return known;
   }();
   return *registry;

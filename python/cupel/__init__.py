@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._build import VERSION as __version__  # noqa: F401
     from ._chat import ChatTemplate as ChatTemplate
     from ._chat import chat_template as chat_template
+    from ._chat import use_model_template as use_model_template
     from ._cupel import *  # noqa: F403
     from ._decorators import criterion as criterion
     from ._decorators import quantizer as quantizer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .html_report import write_html_report as write_html_report
     from .judges import OpenAIJudge as OpenAIJudge
     from .judges import QueueJudge as QueueJudge
+    from .judges import judge_grid as judge_grid
 
 # What the compiled module offers; tests/python/test_import.py holds the two together.
 _COMPILED = (
@@ -77,8 +79,10 @@ _PYTHON = {
     "write_html_report": ".html_report",
     "ChatTemplate": "._chat",
     "chat_template": "._chat",
+    "use_model_template": "._chat",
     "OpenAIJudge": ".judges",
     "QueueJudge": ".judges",
+    "judge_grid": ".judges",
 }
 _MODULES = ("cli", "html_report", "huggingface", "judges", "lm_eval", "touchstone")
 

@@ -128,6 +128,26 @@ def chat_template(
     )
 
 
+def use_model_template(folder: str | os.PathLike[str]) -> ChatTemplate:
+    """Makes the chat template of a model folder the one that tasks call "model" (template=model).
+
+    `cupel evaluate` and `cupel kick` do this for tasks that ask for it.
+
+    Raises:
+        ValueError: The folder has none. A FormatError for a bad file.
+    """
+    found = chat_template(Path(folder))
+    cupel.remove_chat_template("model")
+    cupel.add_chat_template("model", found)
+    return found
+
+
+def use_asked_template(folder: Path, tasks: Sequence[Any]) -> None:
+    """The same where one of the tasks' texts asks for it."""
+    if any("template=model" in str(task).partition(":")[2].split(",") for task in tasks):
+        use_model_template(folder)
+
+
 def _read_object(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}

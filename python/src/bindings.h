@@ -25,16 +25,20 @@ void bind_solvers(py::module_& m);  // called by bind_compress
 void bind_allocation(py::module_& m);
 void bind_compress_model(py::module_& m);
 void bind_eval(py::module_& m);
-void bind_token_model(py::module_& m);  // called by bind_eval
-void bind_scorer(py::module_& m);       // called by bind_eval
-void bind_perplexity(py::module_& m);   // called by bind_eval
-void bind_statistics(py::module_& m);   // called by bind_eval
-void bind_metrics(py::module_& m);      // called by bind_eval
+void bind_token_model(py::module_& m);   // called by bind_eval
+void bind_scorer(py::module_& m);        // called by bind_eval
+void bind_perplexity(py::module_& m);    // called by bind_eval
+void bind_statistics(py::module_& m);    // called by bind_eval
+void bind_metrics(py::module_& m);       // called by bind_eval
 void bind_text_figures(py::module_& m);  // called by bind_eval
-void bind_tasks(py::module_& m);        // called by bind_eval
-void bind_evaluate(py::module_& m);     // called by bind_eval
-void bind_judge(py::module_& m);          // called by bind_eval
+void bind_tasks(py::module_& m);         // called by bind_eval
+void bind_evaluate(py::module_& m);      // called by bind_eval
+void bind_judge(py::module_& m);         // called by bind_eval
 void bind_report(py::module_& m);
+
+/// A function of messages as a chat template; `stop` and `special` are its attributes where None.
+ChatTemplate as_chat_template(const py::object& prompt, const py::object& stop,
+                              const py::object& special);
 
 /// A Python object that C++ may copy and drop on any thread: a copy of it touches no reference count
 /// of Python's, and the last one takes the GIL.

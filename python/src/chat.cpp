@@ -36,21 +36,25 @@ py::list as_dicts(const std::vector<ChatMessage>& messages) {
 
 }  // namespace
 
+ChatTemplate as_chat_template(const py::object& prompt, const py::object& stop,
+                              const py::object& special) {
+  const auto texts = [&](const py::object& given, const char* attribute) {
+    if (!given.is_none()) return given.cast<std::vector<std::string>>();
+    return py::getattr(prompt, attribute, py::tuple()).cast<std::vector<std::string>>();
+  };
+  return {[held = hold(prompt)](const std::vector<ChatMessage>& messages) {
+            const py::gil_scoped_acquire gil;
+            return (*held)(as_dicts(messages)).cast<std::string>();
+          },
+          texts(stop, "stop"), texts(special, "special")};
+}
+
 void bind_chat(py::module_& m) {
   m.def(
       "add_chat_template",
       [](const std::string& name, const py::function& prompt, const py::object& stop,
          const py::object& special) {
-        const auto texts = [&](const py::object& given, const char* attribute) {
-          if (!given.is_none()) return given.cast<std::vector<std::string>>();
-          return py::getattr(prompt, attribute, py::tuple()).cast<std::vector<std::string>>();
-        };
-        chat_templates().add(name,
-                             {[held = hold(prompt)](const std::vector<ChatMessage>& messages) {
-                                const py::gil_scoped_acquire gil;
-                                return (*held)(as_dicts(messages)).cast<std::string>();
-                              },
-                              texts(stop, "stop"), texts(special, "special")});
+        chat_templates().add(name, as_chat_template(prompt, stop, special));
       },
       py::arg("name"), py::arg("prompt"), py::arg("stop") = py::none(),
       py::arg("special") = py::none(), R"(Registers a chat template for tasks (template=name).

@@ -63,15 +63,25 @@ struct HeldScorer {
 };
 class OwningLocalJudge : private HeldScorer, public LocalJudge {
  public:
-  OwningLocalJudge(const py::object& s, const py::object& format, std::string name, Strings stop,
-                   int64_t batch)
+  OwningLocalJudge(const py::object& s, const py::object& chat, const py::object& stop,
+                   const py::object& name, int64_t batch)
       : HeldScorer{as_scorer(s)},
-        LocalJudge(*HeldScorer::scorer,
-                   [held = hold(format)](const std::string& system, const std::string& user) {
-                     const py::gil_scoped_acquire gil;
-                     return (*held)(system, user).cast<std::string>();
-                   },
-                   {.format = std::move(name), .stop = std::move(stop), .batch = batch}) {}
+        LocalJudge(*HeldScorer::scorer, as_chat(chat, stop),
+                   {.name = name_of(chat, name), .batch = batch}) {}
+
+ private:
+  static ChatTemplate as_chat(const py::object& chat, const py::object& stop) {
+    if (!py::isinstance<py::str>(chat)) return as_chat_template(chat, stop, py::none());
+    ChatTemplate found = chat_templates().get(chat.cast<std::string>());
+    if (!stop.is_none()) found.stop = stop.cast<Strings>();
+    return found;
+  }
+
+  static std::string name_of(const py::object& chat, const py::object& name) {
+    if (!name.is_none()) return name.cast<std::string>();
+    if (py::isinstance<py::str>(chat)) return chat.cast<std::string>();
+    return py::getattr(chat, "name", py::str("")).cast<std::string>();
+  }
 };
 
 void bind_data(py::module_& m) {
@@ -295,13 +305,15 @@ A subclass defines
 
 Args:
     scorer: A cupel.Scorer, such as ModelScorer(model, tokenizer).
-    format: Function (system, user) -> prompt, as the model's chat template has it.
-    format_name: For the record.
-    stop: A reply ends before the first of these.
+    template: Name of a chat template, what chat_template() returns, or a function of messages.
+        A system text that it leaves out of its prompt stands in front of the question instead.
+    stop: A reply ends before the first of these; None = those of the template.
+    name: Of the template, for the record; None = its own.
     batch: Requests that run together.)")
-      .def(py::init<const py::object&, const py::object&, std::string, Strings, int64_t>(),
-           py::arg("scorer"), py::arg("format"), py::kw_only(), py::arg("format_name") = "",
-           py::arg("stop") = Strings(), py::arg("batch") = 16);
+      .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
+                    int64_t>(),
+           py::arg("scorer"), py::arg("template") = "vicuna_v1.1", py::kw_only(),
+           py::arg("stop") = py::none(), py::arg("name") = py::none(), py::arg("batch") = 16);
   const JudgeOptions defaults;
   m.def(
       "judge",
@@ -309,10 +321,22 @@ Args:
          const py::object& templates, const std::string& parser, const py::object& references,
          const Strings& reference_categories, const py::object& against, const std::string& order,
          const Strings& tasks, const std::string& protocol, const py::object& data,
-         const py::object& out, const std::string& on_error, int64_t repeats, uint64_t seed,
-         double temperature, int64_t max_tokens, int64_t limit, const py::object& progress) {
+         const py::object& out, const py::object& replies, const std::string& on_error,
+         int64_t repeats, uint64_t seed, double temperature, int64_t max_tokens, int64_t limit,
+         const py::object& progress) {
         const auto path = [](const py::object& value) {
           return value.is_none() ? std::string() : as_path(value);
+        };
+        const auto places = [&](const py::object& value) {
+          if (value.is_none()) return Strings();
+          if (!py::isinstance<py::list>(value) && !py::isinstance<py::tuple>(value)) {
+            return Strings{as_path(value)};
+          }
+          Strings all;
+          for (const py::handle one : value) {
+            all.push_back(as_path(py::reinterpret_borrow<py::object>(one)));
+          }
+          return all;
         };
         const JudgeOptions options{.mode = mode,
                                    .templates = path(templates),
@@ -323,8 +347,9 @@ Args:
                                    .order = order,
                                    .tasks = tasks,
                                    .protocol = protocol,
-                                   .data = path(data),
+                                   .data = places(data),
                                    .out = path(out),
+                                   .replies = path(replies),
                                    .on_error = on_error,
                                    .repeats = repeats,
                                    .seed = seed,
@@ -342,10 +367,10 @@ Args:
       py::arg("reference_categories") = defaults.reference_categories,
       py::arg("against") = py::none(), py::arg("order") = defaults.order,
       py::arg("tasks") = Strings(), py::arg("protocol") = "", py::arg("data") = py::none(),
-      py::arg("out") = py::none(), py::arg("on_error") = defaults.on_error, py::arg("repeats") = 1,
-      py::arg("seed") = 0, py::arg("temperature") = 0.0,
-      py::arg("max_tokens") = defaults.max_tokens, py::arg("limit") = 0,
-      py::arg("progress") = py::none(),
+      py::arg("out") = py::none(), py::arg("replies") = py::none(),
+      py::arg("on_error") = defaults.on_error, py::arg("repeats") = 1, py::arg("seed") = 0,
+      py::arg("temperature") = 0.0, py::arg("max_tokens") = defaults.max_tokens,
+      py::arg("limit") = 0, py::arg("progress") = py::none(),
       R"(Asks a judge about the answers that evaluate(record=...) wrote, and scores its replies.
 
 Args:
@@ -360,8 +385,9 @@ Args:
     against: The other model's records, or a JSONL file of its answers.
     order: "both": each pair in both orders; "first" or "second": where this model stands.
     tasks, protocol: What is judged; by default every record of texts, by its first protocol.
-    data: The tasks' data again, the folder given to evaluate() or the file.
+    data: The tasks' data again: the folder given to evaluate(), a file, or a list of such places.
     out: Folder for replies, judgments and scores; the same call goes on with what it holds.
+    replies: Another place for the journal of replies; passes that share one ask nothing twice.
     on_error: "stop": failed requests leave the result without scores; "count": they are unparsed.
     repeats, seed: Each question is asked so many times, with seeds that count up.
     temperature, max_tokens: Of replies.

@@ -38,7 +38,7 @@ struct Recorded {
     evaluate(scorer, {"generation:temperature=1"}, {.data = folder.path(), .record = records});
   }
 
-  JudgeOptions options() const { return {.data = folder.path()}; }
+  JudgeOptions options() const { return {.data = {folder.path()}}; }
 };
 
 JudgeReply text(const std::string& text) { return {.text = text}; }
@@ -163,10 +163,10 @@ TEST_CASE("judge: a progress function stops a pass between replies") {
 
 TEST_CASE("judge: a scorer is a judge, batch by batch") {
   FakeScorer scorer;
-  LocalJudge local(
-      scorer,
-      [](const std::string& system, const std::string& user) { return system + "|" + user; },
-      {.format = "bar", .batch = 2});
+  LocalJudge local(scorer, {[](const std::vector<ChatMessage>& messages) {
+                     return messages[0].content + "|" + messages[1].content;
+                   }},
+                   {.name = "bar", .batch = 2});
   std::vector<JudgeRequest> requests(5);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     requests[i].system = "s";
@@ -180,6 +180,11 @@ TEST_CASE("judge: a scorer is a judge, batch by batch") {
   });
   CHECK(replies == std::vector<std::string>{"s|0#0", "s|1#1", "s|2#2", "s|3#3", "s|4#4"});
   CHECK(scorer.calls == 3);
-  CHECK(local.info().settings.at("format") == "bar");
+  CHECK(local.info().settings.at("template") == "bar");
   CHECK(local.info().model == "weights");
+
+  // A template that shows the user's words alone does not lose the system's.
+  LocalJudge plain(scorer, chat_templates().get("none"));
+  plain.reply({requests[3]},
+              [](int64_t, const JudgeReply& reply) { CHECK(reply.text == "s\n\n3#3"); });
 }

@@ -1,9 +1,11 @@
 """Chat templates: the built-in ones, and those of folders beside transformers."""
 
 import json
+import shutil
 
 import cupel
 import pytest
+from cupel import touchstone
 
 TALK = [
     {"role": "user", "content": "Hi <b>'there'</b>?"},
@@ -101,7 +103,7 @@ def test_bad_files_are_format_errors(tmp_path):
     with pytest.raises(cupel.FormatError, match="is no JSON") as caught:
         cupel.chat_template(folder)
     assert caught.value.file == str(folder / "tokenizer_config.json")
-    with pytest.raises(ValueError, match="known: chatml, llama-2, none, vicuna_v1.1. Got 'x y'"):
+    with pytest.raises(ValueError, match="known: chatml, llama-2, model, none, vicuna_v1.1. Got 'x y'"):
         cupel.chat_template("x y")
 
 
@@ -128,7 +130,7 @@ def test_bos_stands_once(tmp_path, shared_path):
 
 
 def test_built_in_templates():
-    assert cupel.chat_templates() == ["chatml", "llama-2", "none", "vicuna_v1.1"]
+    assert cupel.chat_templates() == ["chatml", "llama-2", "model", "none", "vicuna_v1.1"]
     assert cupel.chat_prompt("llama-2", TALK[:1]) == "[INST] Hi <b>'there'</b>? [/INST]"
     made = cupel.chat_template("chatml")
     assert made(TALK) == cupel.chat_prompt("chatml", TALK)
@@ -166,3 +168,22 @@ def test_ones_own_template_reaches_a_task(tmp_path, tiny, tokenizer_model):
         cupel.remove_chat_template("mine")
     with pytest.raises(ValueError, match="unknown chat template 'mine'"):
         cupel.chat_prompt("mine", TALK)
+
+
+def test_a_folders_own_template_is_the_one_called_model(tmp_path, command):
+    with pytest.raises(ValueError, match="read from a model's folder"):
+        cupel.chat_prompt("model", [{"role": "user", "content": "Hi"}])
+    folder = tmp_path / "model"
+    shutil.copytree(touchstone.folder(), folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["chat_template"] = "{% for m in messages %}<{{ m.role }}> {{ m.content }}{% endfor %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "q.jsonl").write_text('{"id": 1, "text": "Where is it?"}\n')
+    task = f"instruction:file={tmp_path / 'q.jsonl'},template=model,max_new_tokens=4"
+    done = command("evaluate", folder, "--tasks", task, "--out", tmp_path / "own")
+    assert done.returncode == 0, done.stderr
+    done = command("evaluate", touchstone.folder(), "--tasks", task)
+    assert done.returncode != 0 and "chat template" in done.stderr
+    # The judge reads the questions again, which asks nothing of the template.
+    judged = cupel.judge(tmp_path / "own", lambda request: "[[5]]", data=tmp_path / "q.jsonl")
+    assert judged.scores.metrics["instruction"]["single"]["score"] == 5

@@ -73,7 +73,7 @@ def test_a_local_model_is_a_judge(folder, command, tmp_path):
     # A short template: the model has few positions.
     short = {"name": "x", "type": "single", "system_prompt": "", "prompt_template": "{answer}"}
     templates = write_jsonl(tmp_path / "t.jsonl", [short | {"output_format": "[[rating]]"}])
-    done = command(*line, "--chat", "vicuna", "--templates", templates)
+    done = command(*line, "--template", "vicuna_v1.1", "--templates", templates)
     assert done.returncode == 0, done.stderr
     assert "4 judgments" in done.stdout and "reply tokens" in done.stdout
 

@@ -132,16 +132,22 @@ def test_a_model_of_ones_own_is_a_judge(recorded):
     sizes = []
     prompts = []
 
-    def chat(system, user):
-        prompts.append((system, user))
-        return f"{system}|{user}"
+    def chat(messages):
+        prompts.append([message["role"] for message in messages])
+        return "|".join(message["content"] for message in messages)
 
-    judge = cupel.LocalJudge(Grader(fingerprint="judge"), chat, format_name="mine", batch=2)
-    assert judge.info().model == "judge" and judge.info().settings["format"] == "mine"
+    judge = cupel.LocalJudge(Grader(fingerprint="judge"), chat, name="mine", stop=["#"], batch=2)
+    settings = judge.info().settings
+    assert judge.info().model == "judge" and settings["template"] == "mine"
+    assert settings["stop"] == '["#"]'
     result = judged(folder, judge, max_tokens=9, temperature=0.5)
     assert sizes == [2, 1] and result.tokens == 9
     assert result.scores.metrics["dialogues"]["single"]["flag_reply_cut"] == 3
-    assert prompts[0][0].startswith("You grade")
+    assert prompts == [["system", "user"]] * 3
+    named = cupel.LocalJudge(Grader(fingerprint="judge"), "vicuna_v1.1").info().settings
+    assert named["template"] == "vicuna_v1.1" and named["stop"] == '["</s>"]'
+    with pytest.raises(ValueError, match="chat template"):
+        cupel.LocalJudge(Grader(), "nobody's")
 
 
 def test_records_that_cannot_be_judged_are_refused_in_words(recorded, tmp_path):

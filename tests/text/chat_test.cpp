@@ -42,6 +42,7 @@ TEST_CASE("chat_prompt: chatml and none") {
 TEST_CASE("chat_prompt: roles and their order") {
   const auto refused = [](const std::vector<ChatMessage>& messages, const char* rule) {
     for (const auto& name : chat_templates().names()) {
+      if (name == "model") continue;  // a place that a folder's own template takes
       INFO(name << ": " << rule);
       CHECK_THROWS_WITH(chat_prompt(name, messages), Catch::Contains(rule));
     }
@@ -62,6 +63,6 @@ TEST_CASE("chat_templates: one's own can be added") {
   CHECK(chat_prompt("shout", kTwoTurns) == "Again.!");
   chat_templates().remove("shout");
   CHECK_THROWS_WITH(chat_prompt("shout", kTwoTurns),
-                    Catch::Contains("unknown chat template 'shout'; known: chatml, llama-2, none, "
+                    Catch::Contains("unknown chat template 'shout'; known: chatml, llama-2, model, none, "
                                     "vicuna_v1.1"));
 }

@@ -9,6 +9,7 @@
 #include "cupel/core/progress.h"
 #include "cupel/eval/evaluate.h"
 #include "cupel/eval/scorer.h"
+#include "cupel/text/chat.h"
 
 namespace cupel {
 
@@ -77,25 +78,22 @@ class CallableJudge : public Judge {
   JudgeInfo info_;
 };
 
-/// A model's prompt from system and user text.
-using ChatFormat = std::function<std::string(const std::string& system, const std::string& user)>;
-
 struct LocalJudgeOptions {
-  std::string format = "";             ///< name of the format, for the record
-  std::vector<std::string> stop = {};  ///< a reply ends before the first of these
-  int64_t batch = 16;                  ///< requests that run together
+  std::string name = "";  ///< of the chat template, for the record
+  int64_t batch = 16;     ///< requests that run together
 };
 
-/// Any Scorer's generate() as a judge; it must outlive this.
+/// Any Scorer's generate() as a judge; it must outlive this. A system text that the template leaves out
+/// of its prompt stands in front of the question instead.
 class LocalJudge : public Judge {
  public:
-  LocalJudge(Scorer& scorer, ChatFormat format, LocalJudgeOptions options = {});
+  LocalJudge(Scorer& scorer, ChatTemplate chat, LocalJudgeOptions options = {});
   JudgeInfo info() const override;
   void reply(const std::vector<JudgeRequest>& requests, const ReplySink& sink) override;
 
  private:
   Scorer& scorer_;
-  ChatFormat format_;
+  ChatTemplate chat_;
   LocalJudgeOptions options_;
 };
 
@@ -112,10 +110,14 @@ struct JudgeOptions {
   std::string order = "both";
   std::vector<std::string> tasks = {};  ///< empty: every record whose answers are texts
   std::string protocol = "";            ///< whose answers; "" = the first of each record
-  std::string data = "";  ///< the tasks' data: the folder given to evaluate(), or the file
+  /// Where the tasks' data may be: the folder given to evaluate(), or files. What has the record's
+  /// hash is read.
+  std::vector<std::string> data = {};
   /// Folder for replies.jsonl (the journal), judge.json (judge, settings, counts) and, once all
   /// replies are there, judgments.jsonl and scores.json; "" = nothing is written.
   std::string out = "";
+  /// Another place for the journal; passes that share one ask nothing that another one asked.
+  std::string replies = "";
   std::string on_error = "stop";  ///< "stop": no scores without all replies; "count": as unparsed
   int64_t repeats = 1;            ///< times that each question is asked, with seeds that count up
   uint64_t seed = 0;

@@ -31,6 +31,8 @@ struct ChatTemplate {
 ///                             none is given
 ///   "chatml"                  <|im_start|>role, the text, <|im_end|>
 ///   "none"                    the last user message as it is
+///   "model"                   stands for that of the model's own folder, which Python registers;
+///                             until then its prompt() is a std::invalid_argument
 Registry<ChatTemplate>& chat_templates();
 
 /// The prompt of the template `name`. std::invalid_argument unless the messages are: one of the

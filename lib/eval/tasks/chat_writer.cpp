@@ -23,7 +23,8 @@ std::string strip_text(const std::string& text) {
 
 std::vector<TaskOption> ChatWriter::options() {
   return {
-      {"template", "vicuna_v1.1", "chat template: vicuna_v1.1, llama-2, chatml, none or yours"},
+      {"template", "vicuna_v1.1",
+       "chat template: vicuna_v1.1, llama-2, chatml, none, model (the folder's own) or yours"},
       {"max_new_tokens", "auto",
        "most tokens of an answer; auto is 1024, or half of the model's positions if that is less"},
       {"temperature", "auto", "auto is as the protocol says; 0 = greedy"}};

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..html_report.parts import HEADLINES
 from .folder import CELL, COMPARISON, COMPRESSION, KICK, SCORES, read_json
 from .grid import DENSE, KickCell
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import cupel
 
 # What stands for a task in a table with one column a task, in this order; else its first value.
-PREFERRED = ("perplexity", "accuracy", "exact", "em", "f1", "rouge1", "score", "win_rate")
+PREFERRED = ("perplexity", *HEADLINES)
 
 Metrics = dict[str, dict[str, dict[str, float]]]
 

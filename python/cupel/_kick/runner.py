@@ -146,8 +146,10 @@ class Runner:
     """One process at work on a grid."""
 
     def __init__(self, plan: Plan, progress: Callable[[KickStatus], object] | None, tokenizer: Any):
+        from .._chat import use_asked_template
         from ..cli.arguments import load_tokenizer
 
+        use_asked_template(plan.model, plan.grid.tasks)
         self._plan = plan
         self._grid = plan.grid
         self._progress = progress

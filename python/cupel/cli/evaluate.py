@@ -136,6 +136,7 @@ def score(folder: Path, args: argparse.Namespace, out: Path | None) -> cupel.Rep
     """Scores the model in `folder`, with records below `out`, and measures its files."""
     import cupel
 
+    from .._chat import use_asked_template
     from .sizes import packed_bytes
 
     # The positions are looked at before all of the weights are read.
@@ -143,6 +144,7 @@ def score(folder: Path, args: argparse.Namespace, out: Path | None) -> cupel.Rep
     if args.length is not None:
         check_length(args.length, positions)
     tokenizer = load_tokenizer(folder)
+    use_asked_template(folder, args.tasks)
     model = cupel.load_model(folder, dtype=args.dtype, device=args.device)
     with (
         ProgressDisplay(f"evaluate {name_of(folder)}") as display,

@@ -24,6 +24,7 @@ examples:
   cupel judge scores/50 --judge openai:http://localhost:8000/v1,judge --mode pairwise \\
       --against scores/dense --data data
   cupel judge scores/50 --judge queue:todo --mode axes --tasks summarization --data data
+  cupel judge grid --judge openai:http://localhost:8000/v1,judge
 
 Replies are on the disk one by one, in --out. A pass that ended at any moment goes on when the same
 command is called again, and asks nothing twice."""
@@ -45,12 +46,15 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "judge",
         help="grade recorded answers with a language model as the judge",
-        description="Asks a judge about the answers that `cupel evaluate --out DIR` recorded.",
+        description="Asks a judge about the answers that `cupel evaluate --out DIR` recorded, or about those "
+        "of all models of a grid (`cupel kick`), each beside the dense one where pairs are judged.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("records", metavar="DIR", type=Path, help="--out folder of an evaluation")
+    parser.add_argument(
+        "records", metavar="DIR", type=Path, help="--out folder of an evaluation or of a grid"
+    )
     parser.add_argument("--judge", required=True, metavar="JUDGE", help="see below")
     parser.add_argument(
         "--mode",
@@ -117,10 +121,10 @@ def add_parser(subparsers: Any) -> None:
     local.add_argument("--device", default="cpu", help="default: cpu")
     local.add_argument("--dtype", default="auto", help="of the weights (default: as stored)")
     local.add_argument(
-        "--chat",
-        choices=("auto", "vicuna", "plain"),
+        "--template",
         default="auto",
-        help="prompt format; auto: the tokenizer's chat_template (needs transformers)",
+        metavar="NAME",
+        help="chat template: vicuna_v1.1, llama-2, chatml, none; auto (default): the folder's own",
     )
 
 
@@ -130,25 +134,17 @@ def local_judge(folder: Path, args: argparse.Namespace) -> cupel.Judge:
 
     if not folder.is_dir():
         raise UsageError(f"local:MODEL names a model folder. Got {folder}.")
-    if args.chat == "auto":
-        try:
-            from transformers import AutoTokenizer
-        except ModuleNotFoundError:
-            raise ImportError(
-                "--chat auto reads the chat template with transformers: pip install "
-                "'cupel[huggingface]', or --chat vicuna or plain."
-            ) from None
-        theirs = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        if not theirs.chat_template:
-            raise UsageError(f"{folder} has no chat template: add --chat vicuna or --chat plain.")
-        format = cupel.judges.huggingface_chat(theirs)
-    else:
-        format = {"vicuna": cupel.judges.vicuna_chat, "plain": cupel.judges.plain_chat}[args.chat]
+    try:
+        chat = cupel.chat_template(folder if args.template == "auto" else args.template)
+    except ValueError as error:
+        if args.template != "auto" or isinstance(error, cupel.FormatError):
+            raise
+        known = ", ".join(cupel.chat_templates())
+        raise UsageError(
+            f"{folder} has no chat template: name one with --template: {known}."
+        ) from None
     model = cupel.load_model(folder, dtype=args.dtype, device=args.device)
-    scorer = cupel.ModelScorer(model, load_tokenizer(folder))
-    return cupel.LocalJudge(scorer, format, format_name=args.chat)
+    return cupel.LocalJudge(cupel.ModelScorer(model, load_tokenizer(folder)), chat)
 
 
 def make_judge(args: argparse.Namespace) -> cupel.Judge:
@@ -180,15 +176,22 @@ def make_judge(args: argparse.Namespace) -> cupel.Judge:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the sub-command."""
-    if args.mode == "pairwise" and args.against is None:
+    grid = (args.records / "kick.json").is_file()
+    if grid and args.against:
+        raise UsageError("the models of a grid are put beside its dense one: leave --against out.")
+    if grid and args.out:
+        raise UsageError("a grid's grades stand below its models' folders: leave --out out.")
+    if args.mode == "pairwise" and args.against is None and not grid:
         raise UsageError("--mode pairwise needs the other model's answers: add --against DIR.")
     if not args.records.exists():
-        raise UsageError(f"DIR is the --out folder of an evaluation. Got {args.records}.")
+        raise UsageError(f"DIR is the --out folder of an evaluation or a grid. Got {args.records}.")
     out = args.out or (args.records if args.records.is_dir() else args.records.parent) / (
         f"judged/{args.mode}"
     )
+    if grid:
+        out = args.records / "judged" / args.mode
     try:
-        return judge(args, out)
+        return judge_grid(args) if grid else judge(args, out)
     except KeyboardInterrupt:
         print(
             f"cupel: interrupted; {out} holds the replies so far, and the same command goes on.",
@@ -206,23 +209,11 @@ def judge(args: argparse.Namespace, out: Path) -> int:
         result = cupel.judge(
             args.records,
             chosen,
-            mode=args.mode,
-            templates=args.templates,
-            parser=args.parser,
-            references=args.references,
             against=args.against,
-            order=args.order,
-            tasks=args.tasks.split(",") if args.tasks else [],
-            protocol=args.protocol,
             data=args.data,
             out=out,
-            on_error=args.on_error,
-            repeats=args.repeats,
-            seed=args.seed,
-            temperature=args.temperature,
-            max_tokens=args.max_tokens,
-            limit=args.limit or 0,
             progress=display,
+            **options(args),
         )
     if not result.complete:
         return report_missing(args, result)
@@ -232,6 +223,54 @@ def judge(args: argparse.Namespace, out: Path) -> int:
     for line in notes(args, result):
         print(line)
     print(f"Written to {out}: scores.json, judgments.jsonl, judge.json.")
+    return 0
+
+
+def options(args: argparse.Namespace) -> dict[str, Any]:
+    """What a pass over one model and a pass over a grid have in common."""
+    return {
+        "mode": args.mode,
+        "templates": args.templates,
+        "parser": args.parser,
+        "references": args.references,
+        "order": args.order,
+        "tasks": args.tasks.split(",") if args.tasks else [],
+        "protocol": args.protocol,
+        "on_error": args.on_error,
+        "repeats": args.repeats,
+        "seed": args.seed,
+        "temperature": args.temperature,
+        "max_tokens": args.max_tokens,
+        "limit": args.limit or 0,
+    }
+
+
+def judge_grid(args: argparse.Namespace) -> int:
+    """The same for all models of a grid."""
+    import cupel
+
+    with ProgressDisplay("judge") as display:
+        results = cupel.judge_grid(
+            args.records,
+            make_judge(args),
+            data=args.data,
+            progress=lambda _, step: display(step),
+            **options(args),
+        )
+    complete = {name: result for name, result in results.items() if result.complete}
+    if complete:
+        columns = ("model", "task", "value", "mean", "judge error", "item error", "low", "high")
+        lines = [[name, *row] for name, result in complete.items() for row in rows(result)]
+        print(table(columns, lines))
+    for name, result in complete.items():
+        for line in notes(args, result):
+            print(f"{name}: {line}")
+    missing = {name: result for name, result in results.items() if not result.complete}
+    for name, result in missing.items():
+        report_missing(args, result, name)
+    if missing:
+        return FAILED
+    print(f"Written below the models' folders; `cupel report {args.records}` shows the grades.")
     return 0
 
 
@@ -281,20 +320,24 @@ def notes(args: argparse.Namespace, result: cupel.JudgeResult) -> list[str]:
     return lines + list(result.notes)
 
 
-def report_missing(args: argparse.Namespace, result: cupel.JudgeResult) -> int:
-    """What is missing, and what to do."""
+def report_missing(
+    args: argparse.Namespace, result: cupel.JudgeResult, name: str | None = None
+) -> int:
+    """What is missing, and what to do; `name` is that of a model of a grid."""
     kind, _, rest = args.judge.partition(":")
+    start = "cupel: " if name is None else f"cupel: {name}: "
     if result.failed:
         print(
-            f"cupel: {result.failed} of {result.requests} requests failed, the first one: "
+            f"{start}{result.failed} of {result.requests} requests failed, the first one: "
             f"{result.failures[0]}. The other replies are kept; the same command asks these again, and "
             "--on-error count scores without them.",
             file=sys.stderr,
         )
     if result.pending:
-        where = f" Replies go to {rest}/replies.jsonl, then the same command." * (kind == "queue")
+        folder = rest if name is None else f"{rest}/{name}"
+        where = f" Replies go to {folder}/replies.jsonl, then the same command." * (kind == "queue")
         print(
-            f"cupel: {result.pending} of {result.requests} replies are pending; nothing was "
+            f"{start}{result.pending} of {result.requests} replies are pending; nothing was "
             f"scored.{where}",
             file=sys.stderr,
         )

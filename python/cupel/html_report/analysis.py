@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .grid import Cell, Grid
+from .judged import add_judged, judged_task
 from .parts import HEADLINES, Category, Key, categories, flags
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class Analysis:
     categories: dict[str, dict[Key, dict[str, Category]]] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)  # cell id -> what to know of it
+    # cell id -> mode -> what a judge said of its answers
+    judged: dict[str, dict[str, cupel.EvalResult]] = field(default_factory=dict)
 
     def of(self, cell: Cell, key: Key | None = None) -> list[Row]:
         """Rows of a cell, of one task and protocol or all."""
@@ -143,6 +146,7 @@ def analyse(grid: Grid, progress: Callable[[str], None] | None = None) -> Analys
     if dense is not None:
         made.fingerprints["dense"] = dense.model.fingerprint
         made.flags["dense"] = flags(dense)
+        add_judged(made, grid.dense, made.problems.setdefault(grid.dense.id, []))
     for cell in grid.cells:
         if progress:
             progress(cell.label)
@@ -182,6 +186,7 @@ def add_cell(made: Analysis, cell: Cell) -> None:
     paired = {row.key for row in made.of(cell)}
     made.rows += unpaired_rows(made.dense.metrics, scores.metrics, cell, reason, paired)
     made.categories[cell.id] = categories(made.dense, scores)
+    add_judged(made, cell, problems)
 
 
 def scored(scores: cupel.EvalResult) -> list[str]:
@@ -219,14 +224,16 @@ def stored(comparison: dict[str, Any]) -> Any:
     return SimpleNamespace(tasks=tasks, perplexities=losses)
 
 
-def add_pairs(made: Analysis, cell: Cell, comparison: Any) -> None:
-    """Rows of a Comparison."""
+def add_pairs(
+    made: Analysis, cell: Cell, comparison: Any, name: Callable[[str], str] = str
+) -> None:
+    """Rows of a Comparison, each task under `name` of it."""
     import cupel
 
     for p in comparison.perplexities:
         made.losses.append(
             Loss(
-                cell, p.task, p.protocol, p.blocks, p.dense, p.compressed, p.ratio,
+                cell, name(p.task), p.protocol, p.blocks, p.dense, p.compressed, p.ratio,
                 p.ratio_low, p.ratio_high, p.loss_difference, p.standard_error, p.low, p.high,
             )
         )  # fmt: skip
@@ -235,7 +242,7 @@ def add_pairs(made: Analysis, cell: Cell, comparison: Any) -> None:
         ruled = t.dense > 0 and t.compressed >= 0  # 95 % of nothing is no demand
         made.rows.append(
             Row(
-                cell, t.task, t.protocol, t.metric, t.dense, t.compressed,
+                cell, name(t.task), t.protocol, t.metric, t.dense, t.compressed,
                 point=ruled and cupel.matching(t.dense, t.compressed, MATCHING),
                 verdict=t.verdict if ruled else "",
                 reason="too few items" if ruled and t.verdict == "undecided" else "",
@@ -311,12 +318,15 @@ def choose_headlines(made: Analysis) -> None:
     if made.dense is not None:
         protocols = {task: list(m.protocols) for task, m in made.dense.manifests.items()}
 
-    def place(key: Key) -> tuple[int, int]:
-        task, protocol = key
+    def place(key: Key) -> tuple[int, bool, int]:
+        name, protocol = key
+        judged = judged_task(name)
+        task = name if judged is None else judged
         known = protocols.get(task, [])
         after = len(asked)
         return (
             asked.index(task) if task in asked else names.index(task) if task in names else after,
+            judged is not None,
             known.index(protocol) if protocol in known else len(known),
         )
 

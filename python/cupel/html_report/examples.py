@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from .analysis import Analysis, Row
+from .judged import answers, judged_task
 from .onsets import main_keys
 from .parts import Key
 from .table import task_name
 from .text import visible
 
-MOST = {"right → wrong": 4, "wrong → right": 2}
+RIGHT, WRONG = "right → wrong", "wrong → right"
+MOST = {RIGHT: 4, WRONG: 2}
+LARGEST = (4, 2)  # of values that are not 0 or 1: the largest falls, and the largest rises
 TEXT = 600  # characters of a question or answer that are shown
 ASKED = ("question", "prompt", "context", "text", "turns")  # fields that hold what is asked
 
@@ -23,6 +26,7 @@ class Example:
     """One item whose answer changed."""
 
     change: str
+    worse: bool
     id: str
     category: str
     question: str  # "" where it is not at hand
@@ -45,41 +49,77 @@ class Examples:
 
 def examples(made: Analysis) -> list[Examples]:
     """A few for each task, from the mildest model that breaks it, else from the one with the most
-    answers that became wrong."""
+    answers that became wrong or the largest loss."""
     if made.dense is None:
         return []
     found = []
     for key in main_keys(made):
-        rows = [row for row in made.rows if row.key == key and row.headline and row.flips]
-        rows = [row for row in rows if row.flips.right_to_wrong + row.flips.wrong_to_right]
+        rows = [row for row in made.rows if row.key == key and row.headline and changed(row)]
         if rows:
             broken = [row for row in rows if row.broken]
-            row = max(broken or rows, key=lambda r: r.kept if broken else r.flips.right_to_wrong)
+            row = max(broken, key=lambda r: r.kept) if broken else max(rows, key=loss)
             found.append(of_row(made, key, row))
     return found
 
 
+def changed(row: Row) -> bool:
+    """Whether there is an item to show."""
+    if row.flips is None:
+        return row.items > 0 and row.difference != 0
+    return row.flips.right_to_wrong + row.flips.wrong_to_right > 0
+
+
+def loss(row: Row) -> float:
+    """Answers that became wrong, or what the mean lost."""
+    return -row.difference if row.flips is None else row.flips.right_to_wrong
+
+
 def of_row(made: Analysis, key: Key, row: Row) -> Examples:
     """Examples of one task under one model."""
-    task, protocol = key
     made_ = Examples(task_name(made, key), row.cell.name)
+    name, protocol = key
+    task = judged_task(name)
+    if task is None:
+        task = name
+        before, after = made.dense, row.cell.scores()
+        texts = [{item.id: item for item in side.items(task, protocol)} for side in (before, after)]
+    else:
+        before, after = made.judged["dense"][protocol], made.judged[row.cell.id][protocol]
+        texts = answers(made, row.cell, key)
     questions, made_.note = load_questions(made, task)
-    before = made.dense.items(task, protocol)
-    after = row.cell.scores().items(task, protocol)
-    counts = dict.fromkeys(MOST, 0)
-    for a, b in zip(before, after, strict=True):
-        if row.metric not in a.values or a.values[row.metric] == b.values[row.metric]:
-            continue
-        change = "right → wrong" if a.values[row.metric] == 1 else "wrong → right"
-        counts[change] += 1
-        if counts[change] <= MOST[change]:
-            asked = questions.get(a.id, ("", ""))
-            texts = [visible(t, TEXT) for t in (*asked, a.gold, a.prediction, b.prediction)]
-            made_.shown.append(Example(change, visible(a.id, 80), visible(a.category, 80), *texts))
-    made_.shown.sort(key=lambda example: list(MOST).index(example.change))
-    left = [f"{n - MOST[c]:,} more {c}" for c, n in counts.items() if n > MOST[c]]
-    made_.left_out = ", ".join(left)
+    pairs = zip(before.items(task, protocol), after.items(task, protocol), strict=True)
+    chosen, made_.left_out = choose(row, list(pairs))
+    for change, worse, item in chosen:
+        asked = questions.get(item.id, ("", ""))
+        dense, compressed = (side[item.id] for side in texts)
+        shown = (*asked, dense.gold, dense.prediction, compressed.prediction)
+        head = (visible(item.id, 80), visible(item.category, 80))
+        made_.shown.append(Example(change, worse, *head, *(visible(t, TEXT) for t in shown)))
     return made_
+
+
+def choose(row: Row, pairs: list[tuple[Any, Any]]) -> tuple[list[tuple[str, bool, Any]], str]:
+    """What is shown, as change, whether for the worse, and item; and what is not, in words."""
+    both = [(a.values.get(row.metric), b.values.get(row.metric), a) for a, b in pairs]
+    both = [(x, y, item) for x, y, item in both if x is not None and y is not None and x != y]
+    if row.flips is None:
+        falls = sorted((one for one in both if one[1] < one[0]), key=lambda one: one[1] - one[0])
+        rises = sorted((one for one in both if one[1] > one[0]), key=lambda one: one[0] - one[1])
+        kinds = ((falls, "fell", LARGEST[0]), (rises, "rose", LARGEST[1]))
+    else:
+        kinds = tuple(
+            ([one for one in both if (one[0] == 1) == (change == RIGHT)], change, most)
+            for change, most in MOST.items()
+        )
+    shown, left = [], []
+    for found, word, most in kinds:
+        for x, y, item in found[:most]:
+            text = word if row.flips is not None else f"{row.metric} {x:.4g} → {y:.4g}"
+            shown.append((text, y < x, item))
+        if len(found) > most:
+            how = word if row.flips is not None else f"that {word}"
+            left.append(f"{len(found) - most:,} more {how}")
+    return shown, ", ".join(left)
 
 
 def load_questions(made: Analysis, task: str) -> tuple[dict[str, tuple[str, str]], str]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import model_tables, tables
+from . import judged, model_tables, tables
 from .analysis import Analysis
 from .onsets import all_series
 from .table import Table
@@ -44,6 +44,7 @@ def make_markdown(made: Analysis) -> str:
         ("Where tasks break, and where perplexity shows it", tables.onset_table(made, all_series(made))),
         ("Does it keep 95 % of the dense score?", tables.verdict_matrix(made)),
         ("Every value", tables.comparison_table(made)),
+        ("Grades of a judge", judged.judge_table(made)),
         ("Every perplexity", tables.perplexity_table(made)),
         *((f"Categories of {table.name}", table) for table in tables.category_tables(made)),
         ("Degenerate output", model_tables.flag_table(made)),

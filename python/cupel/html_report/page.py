@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from . import charts, model_tables, provenance, tables
+from . import charts, judged, model_tables, provenance, tables
 from .analysis import Analysis
 from .examples import examples
 from .onsets import all_series, main_keys
@@ -87,6 +87,7 @@ def make_page(made: Analysis, version: str) -> str:
             perplexities=tables.perplexity_table(made),
             flips=tables.flip_table(made),
             examples=examples(made),
+            judges=judged.judge_table(made),
             categories=tables.category_tables(made),
             flags=model_tables.flag_table(made),
             seeds=model_tables.seed_table(made),

@@ -13,7 +13,10 @@ NAN = float("nan")
 LEAST_ITEMS = 6  # fewer cannot show a change, even if all of them change in one direction
 
 # The value that stands for a task where it has several; else the first by name.
-HEADLINES = ("accuracy", "exact_match", "exact", "em", "score", "f1", "substring")
+HEADLINES = (
+    "accuracy", "exact_match", "exact", "em", "score", "f1", "substring",
+    "follows", "facts", "rouge1", "unique_tokens",
+)  # fmt: skip
 
 Key = tuple[str, str]  # task, protocol
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .analysis import Analysis
 from .parts import Key
 from .text import known
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
 
 VERDICTS = {"matching": ("✓", "yes"), "not matching": ("✕", "no"), "undecided": ("?", "open")}
 

@@ -1,8 +1,8 @@
-"""Judges that are no models of this process, and prompt formats for those that are."""
+"""Judges that are no models of this process."""
 
 from __future__ import annotations
 
-from ._chat import huggingface_chat, plain_chat, vicuna_chat
+from ._grid import judge_grid
 from ._openai import CostLimit, OpenAIJudge
 from ._queue import QueueJudge
 
@@ -10,7 +10,5 @@ __all__ = [
     "CostLimit",
     "OpenAIJudge",
     "QueueJudge",
-    "huggingface_chat",
-    "plain_chat",
-    "vicuna_chat",
+    "judge_grid",
 ]
