@@ -25,15 +25,17 @@ void bind_solvers(py::module_& m);  // called by bind_compress
 void bind_allocation(py::module_& m);
 void bind_compress_model(py::module_& m);
 void bind_eval(py::module_& m);
-void bind_token_model(py::module_& m);   // called by bind_eval
-void bind_scorer(py::module_& m);        // called by bind_eval
-void bind_perplexity(py::module_& m);    // called by bind_eval
-void bind_statistics(py::module_& m);    // called by bind_eval
-void bind_metrics(py::module_& m);       // called by bind_eval
-void bind_text_figures(py::module_& m);  // called by bind_eval
-void bind_tasks(py::module_& m);         // called by bind_eval
-void bind_evaluate(py::module_& m);      // called by bind_eval
-void bind_judge(py::module_& m);         // called by bind_eval
+void bind_token_model(py::module_& m);     // called by bind_eval
+void bind_scorer(py::module_& m);          // called by bind_eval
+void bind_perplexity(py::module_& m);      // called by bind_eval
+void bind_statistics(py::module_& m);      // called by bind_eval
+void bind_metrics(py::module_& m);         // called by bind_eval
+void bind_text_figures(py::module_& m);    // called by bind_eval
+void bind_tasks(py::module_& m);           // called by bind_eval
+void bind_evaluate(py::module_& m);        // called by bind_eval
+void bind_judge(py::module_& m);           // called by bind_eval
+void bind_judge_requests(py::module_& m);  // called by bind_judge
+void bind_judge_results(py::module_& m);   // called by bind_judge
 void bind_report(py::module_& m);
 
 /// A function of messages as a chat template; `stop` and `special` are its attributes where None.

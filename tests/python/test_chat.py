@@ -103,7 +103,9 @@ def test_bad_files_are_format_errors(tmp_path):
     with pytest.raises(cupel.FormatError, match="is no JSON") as caught:
         cupel.chat_template(folder)
     assert caught.value.file == str(folder / "tokenizer_config.json")
-    with pytest.raises(ValueError, match="known: chatml, llama-2, model, none, vicuna_v1.1. Got 'x y'"):
+    with pytest.raises(
+        ValueError, match="known: chatml, llama-2, model, none, vicuna_v1.1. Got 'x y'"
+    ):
         cupel.chat_template("x y")
 
 
