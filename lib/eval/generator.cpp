@@ -71,7 +71,12 @@ class Generator {
     const GenerationRequest& request = requests_[index];
     const char* here = "ModelScorer";
     check_sampling(here, request.temperature, request.top_k, request.top_p);
-    Writer made{index, encoder_.text(request.prompt), {}, false, PythonRandom(request.seed), {},
+    Writer made{index,
+                encoder_.prompt(request.prompt, request.special),
+                {},
+                false,
+                PythonRandom(request.seed),
+                {},
                 {}};
     if (made.prompt.empty()) made.prompt.push_back(encoder_.start());
     const auto size = static_cast<int64_t>(made.prompt.size());

@@ -42,6 +42,7 @@ std::string request_text(const TaskRequest& request) {
     text = "generate;";
     add(asked.prompt);
     for (const auto& stop : asked.stop) add(stop);
+    for (const auto& special : asked.special) add("special " + special);
     text +=
         c10::str(asked.max_new_tokens, ";", asked.temperature, ";", asked.top_k, ";", asked.top_p);
   }

@@ -65,7 +65,8 @@ void LocalJudge::reply(const std::vector<JudgeRequest>& requests, const ReplySin
                        .max_new_tokens = request.max_tokens,
                        .stop = chat_.stop,
                        .temperature = request.temperature,
-                       .seed = request.seed});
+                       .seed = request.seed,
+                       .special = chat_.special});
     }
     const std::vector<Generation> made = scorer_.generate(batch);
     check(made.size() == batch.size(), "LocalJudge", "a scorer answers every request. Got ",

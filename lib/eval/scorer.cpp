@@ -183,11 +183,14 @@ std::vector<LogLikelihood> ModelScorer::log_likelihood(const std::vector<ScoredP
 TextMeasure ModelScorer::measure() const {
   // A task may keep the function longer than it should.
   const std::weak_ptr<const TextEncoder> kept = engine_->encoder;
-  return {.limit = engine_->info.max_length, .count = [kept](const std::string& text) {
-            const auto encoder = kept.lock();
-            check(encoder != nullptr, "TextMeasure", "the scorer that counts tokens is gone.");
-            return static_cast<int64_t>(encoder->text(text).size());
-          }};
+  const auto count = [kept](const std::string& text, const std::vector<std::string>& special) {
+    const auto encoder = kept.lock();
+    check(encoder != nullptr, "TextMeasure", "the scorer that counts tokens is gone.");
+    return static_cast<int64_t>(encoder->prompt(text, special).size());
+  };
+  return {.limit = engine_->info.max_length,
+          .count = [count](const std::string& text) { return count(text, {}); },
+          .count_special = count};
 }
 
 std::vector<LogLikelihood> ModelScorer::rolling_log_likelihood(

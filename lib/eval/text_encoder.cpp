@@ -46,6 +46,35 @@ int64_t TextEncoder::start() const {
   return id;
 }
 
+std::vector<int64_t> TextEncoder::prompt(const std::string& text,
+                                         const std::vector<std::string>& special) const {
+  std::vector<int64_t> ids;
+  std::size_t begin = 0;
+  for (bool first = true;; first = false) {
+    std::size_t end = std::string::npos, length = 0;
+    int64_t token = -1;
+    for (const auto& mark : special) {  // the nearest; of two at one place the longer
+      const std::size_t at = mark.empty() ? std::string::npos : text.find(mark, begin);
+      if (at == std::string::npos || at > end || (at == end && mark.size() <= length)) continue;
+      const int64_t id = tokenizer_.special_id(mark);
+      if (id < 0) continue;
+      end = at;
+      length = mark.size();
+      token = id;
+    }
+    const std::string between = text.substr(begin, end == std::string::npos ? end : end - begin);
+    if (first) {
+      ids = this->text(between);
+    } else if (!between.empty()) {
+      const auto part = tokenizer_.encode(between, false);
+      ids.insert(ids.end(), part.begin(), part.end());
+    }
+    if (token < 0) return ids;
+    ids.push_back(token);
+    begin = end + length;
+  }
+}
+
 std::vector<int64_t> TextEncoder::text(const std::string& text) const {
   if (boundary_ == "harness") {
     auto ids = tokenizer_.encode(text, true);

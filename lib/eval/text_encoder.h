@@ -24,6 +24,9 @@ class TextEncoder {
 
   /// A text by itself: a prompt, or what is scored whole.
   std::vector<int64_t> text(const std::string& text) const;
+  /// The same with special tokens, see GenerationRequest::special.
+  std::vector<int64_t> prompt(const std::string& text,
+                              const std::vector<std::string>& special) const;
 
   /// What stands before a text that has nothing before it: BOS, else EOS.
   int64_t start() const;

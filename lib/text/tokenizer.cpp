@@ -104,6 +104,10 @@ class SentencePieceTokenizer : public Tokenizer {
   int64_t vocabulary() const override { return pieces_; }
   int64_t bos() const override { return bos_; }
   int64_t eos() const override { return eos_; }
+  int64_t special_id(const std::string& text) const override {
+    const int id = processor_.PieceToId(text);  // the unknown piece's for what is no piece
+    return processor_.IsControl(id) ? id : -1;
+  }
   std::string fingerprint() const override { return fingerprint_; }
   bool concurrent() const override { return true; }
 

@@ -153,13 +153,14 @@ void bind_results(py::module_& m) {
 
   py::class_<GenerationRequest>(m, "GenerationRequest", "What is to be continued, and how.")
       .def(py::init([](const std::string& prompt, int64_t max_new_tokens, const py::object& stop,
-                       double temperature, int64_t top_k, double top_p, uint64_t seed) {
-             return GenerationRequest{
-                 prompt, max_new_tokens, as_strings(stop), temperature, top_k, top_p, seed};
+                       double temperature, int64_t top_k, double top_p, uint64_t seed,
+                       const Strings& special) {
+             return GenerationRequest{prompt, max_new_tokens, as_strings(stop), temperature, top_k,
+                                      top_p,  seed,           special};
            }),
            py::arg("prompt"), py::arg("max_new_tokens") = 64, py::arg("stop") = Strings(),
            py::arg("temperature") = 0.0, py::arg("top_k") = 0, py::arg("top_p") = 1.0,
-           py::arg("seed") = 0)
+           py::arg("seed") = 0, py::arg("special") = Strings())
       .def_readonly("prompt", &GenerationRequest::prompt)
       .def_readonly("max_new_tokens", &GenerationRequest::max_new_tokens)
       .def_readonly("stop", &GenerationRequest::stop, "the text ends before the first of these")
@@ -167,6 +168,8 @@ void bind_results(py::module_& m) {
       .def_readonly("top_k", &GenerationRequest::top_k, "0 = all")
       .def_readonly("top_p", &GenerationRequest::top_p)
       .def_readonly("seed", &GenerationRequest::seed, "of this request's own random numbers")
+      .def_readonly("special", &GenerationRequest::special,
+                    "texts of the prompt that stand for one special token each")
       .def("__repr__", [](const GenerationRequest& r) {
         return py::str(
                    "GenerationRequest(prompt={!r}, max_new_tokens={!r}, stop={!r}, "

@@ -189,3 +189,17 @@ def test_a_folders_own_template_is_the_one_called_model(tmp_path, command):
     # The judge reads the questions again, which asks nothing of the template.
     judged = cupel.judge(tmp_path / "own", lambda request: "[[5]]", data=tmp_path / "q.jsonl")
     assert judged.scores.metrics["instruction"]["single"]["score"] == 5
+
+
+def test_special_tokens_of_a_prompt_are_one_token_each():
+    """What a template writes around earlier answers is not letters to a SentencePiece tokenizer."""
+    folder = touchstone.folder()
+    model, tokenizer = cupel.load_model(folder), cupel.load_tokenizer(folder)
+    asked = cupel.GenerationRequest("Where?</s>Who is it?</s>", 8, special=["</s>"])
+    made = cupel.ModelScorer(model, tokenizer).generate([asked])[0]
+    end = [tokenizer.eos]
+    ids = tokenizer.encode("Where?") + end + tokenizer.encode("Who is it?", False) + end
+    assert tokenizer.decode(cupel.generate(model, ids, max_new_tokens=8)) == made.text.strip()
+    letters = cupel.GenerationRequest(asked.prompt, 8)
+    assert tokenizer.encode(asked.prompt) != ids
+    assert cupel.ModelScorer(model, tokenizer).generate([letters])[0].text != made.text

@@ -38,6 +38,9 @@ struct GenerationRequest {
   int64_t top_k = 0;                   ///< sample among the k likeliest; 0 = all
   double top_p = 1.0;                  ///< sample within this probability mass
   uint64_t seed = 0;                   ///< of this request's own random numbers
+  /// Texts of the prompt that stand for special tokens, as a chat template has them. Each becomes its
+  /// one token (Tokenizer::special_id), and the texts between are encoded by themselves.
+  std::vector<std::string> special = {};
 };
 
 struct Generation {
@@ -72,9 +75,16 @@ struct TextMeasure {
   /// Tokens of a text as a prompt, special tokens in front included; empty when the scorer cannot
   /// count.
   std::function<int64_t(const std::string& text)> count = {};
+  /// The same of a prompt with special tokens (GenerationRequest::special); may be empty.
+  std::function<int64_t(const std::string& text, const std::vector<std::string>& special)>
+      count_special = {};
 
   /// Whether lengths are known at all.
   bool known() const { return limit > 0 && count; }
+  /// Tokens of a prompt; where the scorer knows nothing of special tokens they count as text.
+  int64_t prompt(const std::string& text, const std::vector<std::string>& special) const {
+    return count_special ? count_special(text, special) : count(text);
+  }
   /// The longest beginning, or end, in characters, of a text that as a prompt is at most `tokens`
   /// long; found by bisection. std::invalid_argument when the scorer cannot count.
   std::string head(const std::string& text, int64_t tokens) const;

@@ -25,6 +25,14 @@ class Tokenizer {
   virtual int64_t bos() const = 0;         ///< -1 when there is none
   virtual int64_t eos() const = 0;         ///< -1 when there is none
 
+  /// Id of a special token by its text, such as "</s>"; -1 where there is none, or where encode()
+  /// reads such texts itself. What encode() is given is plain text otherwise: data cannot end a
+  /// sequence.
+  virtual int64_t special_id(const std::string& text) const {
+    (void)text;
+    return -1;
+  }
+
   /// SHA-256 of what defines the tokenizer, for provenance.
   virtual std::string fingerprint() const = 0;
 

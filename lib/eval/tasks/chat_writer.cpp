@@ -50,7 +50,9 @@ void ChatWriter::configure(const std::string& task, const TaskOptions& options) 
   split_.clear();
   for (const auto& special : template_.special) {
     if (!measure_.count) break;
-    if (measure_.count("a" + special) - measure_.count("a") != 1) split_.push_back(special);
+    if (measure_.prompt("a" + special, {special}) - measure_.count("a") != 1) {
+      split_.push_back(special);
+    }
   }
   cut_.clear();
 }
@@ -65,6 +67,7 @@ ChatRequest ChatWriter::request(const std::vector<ChatMessage>& messages,
   made.generation.prompt = template_.prompt(messages);
   made.generation.max_new_tokens = max_new_tokens_;
   made.generation.stop = template_.stop;
+  made.generation.special = template_.special;
   made.generation.temperature = temperature;
   const auto stands = [&](const std::string& special) {
     return made.generation.prompt.find(special) != std::string::npos;
@@ -74,7 +77,7 @@ ChatRequest ChatWriter::request(const std::vector<ChatMessage>& messages,
 }
 
 int64_t ChatWriter::count(const std::vector<ChatMessage>& messages) const {
-  return measure_.count(template_.prompt(messages));
+  return measure_.prompt(template_.prompt(messages), template_.special);
 }
 
 // Leaves as much of the place as fits, at most none of it; whether the prompt fits then.
@@ -110,7 +113,8 @@ ChatRequest ChatWriter::cut_to_fit(const std::vector<ChatMessage>& messages,
                                    const std::vector<CutPlace>& places, double temperature) const {
   ChatRequest made = request(messages, temperature);
   const int64_t most = measure_.limit - max_new_tokens_;
-  if (!measure_.known() || measure_.count(made.generation.prompt) <= most) return made;
+  if (!measure_.known() || measure_.prompt(made.generation.prompt, made.generation.special) <= most)
+    return made;
   // The places are known by the lengths of the messages, which the key has as well.
   std::string key = c10::str(temperature);
   for (const auto& message : messages) {
@@ -143,7 +147,8 @@ ChatRequest ChatWriter::as_it_is(const std::vector<ChatMessage>& messages,
                                  double temperature) const {
   ChatRequest made = request(messages, temperature);
   if (!measure_.known()) return made;
-  const int64_t room = measure_.limit - measure_.count(made.generation.prompt);
+  const int64_t room =
+      measure_.limit - measure_.prompt(made.generation.prompt, made.generation.special);
   if (room >= max_new_tokens_) return made;
   made.short_room = true;
   made.fits = room >= 1;
