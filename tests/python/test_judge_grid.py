@@ -26,7 +26,9 @@ def grid(tmp_path_factory):
         folder / "out",
         methods=["magnitude"],
         sparsity=[0.1, 0.9],
-        tasks=[f"instruction:file={data},template=none,max_new_tokens=8"],
+        tasks=[f"instruction:file={data},template=none,max_new_tokens=8", "perplexity"],
+        text=str(touchstone.folder() / "heldout.txt"),
+        limit=QUESTIONS,
     )
     return folder / "out"
 
