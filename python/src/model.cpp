@@ -43,6 +43,9 @@ Raises:
            "lazy model apart).")
       .def("linear_names", &Model::linear_names,
            "Names of every linear layer inside the blocks, in model order.")
+      .def("tensor_shapes", &Model::tensor_shapes,
+           "Hugging Face tensor name -> shape of every tensor, a tied head left out; reads no "
+           "weights.")
       .def("fingerprint", &Model::fingerprint, py::call_guard<py::gil_scoped_release>(),
            "SHA-256 over names, shapes, dtypes and bytes of every weight as they are now.");
 

@@ -26,6 +26,7 @@ COMPRESSION, COMPARISON = "compression.json", "comparison.json"
 # Parts of kick.json that say where things are: what they hold is compared by hashes.
 PLACES = {"model.name", "model.path", "data", "environment"}
 PLACES |= {"settings.text", "settings.calibration.file"}
+PLACES |= {"settings.against_model", "against_model.name", "against_model.path"}
 
 
 def write(path: Path, text: str) -> None:
@@ -92,12 +93,18 @@ def task_data(grid: KickGrid) -> dict[str, Path]:
 
 
 def describe(
-    grid: KickGrid, cells: list[KickCell], model: Path, fingerprint: str, length: int
+    grid: KickGrid,
+    cells: list[KickCell],
+    model: Path,
+    fingerprint: str,
+    length: int,
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What kick.json holds.
 
     Args:
         length: Tokens a calibration window.
+        more: Of another model beside the grid.
     """
     import platform
 
@@ -112,7 +119,7 @@ def describe(
         calibration = {
             "file": grid.calibration,
             "sha256": cupel.data_sha256(grid.calibration),
-            "samples": grid.samples,
+            "samples": grid.samples if len(grid.samples) > 1 else grid.samples[0],
             "length": length,
         }
     for key in ("samples", "length"):
@@ -129,6 +136,7 @@ def describe(
             "path": str(model.resolve()),
             "fingerprint": fingerprint,
         },
+        **more,
         "data": data or "",
         "tasks": tasks,
         "settings": settings,

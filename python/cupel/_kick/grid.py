@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import options as read
+from .names import cell_name, model_name
 
 if TYPE_CHECKING:
     import cupel
@@ -30,7 +31,8 @@ class KickCell:
 
     `kind` is "sparsity", "pattern" or "bits", `level` 0.5, "2:4" or 4. `seeded` is False for a method
     that draws nothing from the calibration text: it runs once, with the first seed, on whose text its
-    errors are measured.
+    errors are measured. `samples` is the number of windows drawn, 0 without a text. The kind "model" is
+    no compression but another model, `against_model`, as it is.
     """
 
     id: str
@@ -40,11 +42,12 @@ class KickCell:
     label: str
     seed: int
     seeded: bool = True
+    samples: int = 0
 
 
 @dataclass(kw_only=True)
 class KickGrid:
-    """A grid: `methods` x (`sparsity` and `patterns`), `quantizers` x `bits`, each x `seeds`.
+    """A grid: `methods` x (`sparsity` and `patterns`), `quantizers` x `bits`, each x `samples` x `seeds`.
 
     The fields are the keys of a YAML file and, with dashes, the flags of `cupel kick`. Those that take
     a list take one value as well. Methods are "sparsegpt" and the names in cupel.criteria(); tasks are
@@ -53,15 +56,16 @@ class KickGrid:
 
     # fmt: off
     methods: list[str] = option([], read.several(read.name), "pruning methods, such as magnitude,wanda,sparsegpt", "grid")
-    sparsity: list[float] = option([], read.several(read.fraction), "fractions of zeros, such as 0.3,0.5", "grid")
+    sparsity: list[float | str] = option([], read.several(read.sparsity), "fractions of zeros, such as 0.3,0.5; parity: as many weights are left as --against-model has", "grid")
     patterns: list[str] = option([], read.several(read.pattern), "n:m patterns, such as 2:4,4:8 (n kept of m)", "grid")
     quantizers: list[str] = option([], read.several(read.one_of(*QUANTIZERS)), "rtn, gptq", "grid")
     bits: list[int] = option([], read.several(read.whole(1, 8)), "1 to 8, such as 4,3", "grid")
     seeds: list[int] = option([0], read.several(read.whole(0)), "of the calibration text (default: 0)", "grid")
+    against_model: str | None = option(None, read.path, "folder of a smaller model, scored as it is", "grid", path=True)
     tasks: list[str] = option(["perplexity"], read.several(read.task), "each NAME or NAME:KEY=VALUE,... (default: perplexity)", "grid")
 
     calibration: str | None = option(None, read.path, "calibration text, .txt, .jsonl or .jsonl.gz", "calibration", path=True)
-    samples: int = option(128, read.whole(1), "windows of it (default: 128)", "calibration")
+    samples: list[int] = option([128], read.several(read.whole(1)), "windows of it (default: 128); several, such as 8,32,128, make an axis of the grid", "calibration")
     length: int | None = option(None, read.or_none(read.whole(1)), "tokens a window (default: 2048, or the model's positions if it has fewer)", "calibration")
     propagation: str = option("staged", read.one_of("staged", "block", "dense"), "where a layer's inputs come from (default: staged)", "calibration")
 
@@ -101,15 +105,20 @@ class KickGrid:
                 raise ValueError(f"[KickGrid] {field.name}: {error}") from None
             setattr(self, field.name, value)
 
-    def cells(self) -> list[KickCell]:
+    def cells(self, parity: float | None = None) -> list[KickCell]:
         """The compressed models of the grid, in the order in which they run.
+
+        Args:
+            parity: The sparsity that "parity" stands for; None leaves the word (only the models' shapes
+                tell, which kick() looks at).
 
         Raises:
             ValueError: Nothing to run, a method without levels or levels without a method, unknown
                 methods, options that no method takes, a method that needs text and no `calibration`.
         """
         check_levels(self)
-        cells = [
+        cells = [other_cell(self.against_model, self.seeds[0])] if self.against_model else []
+        cells += [
             cell
             for methods, levels in (
                 (self.methods, [("sparsity", level) for level in self.sparsity]),
@@ -118,39 +127,44 @@ class KickGrid:
             )
             for method in methods
             for kind, level in levels
-            for cell in self._seeds(method, kind, level)
+            for cell in self._seeds(method, kind, level, parity)
         ]
         if len({cell.id for cell in cells} | {DENSE}) != len(cells) + 1:
             raise ValueError(
-                "[KickGrid] two cells have one name; methods differ in letters or digits."
+                "[KickGrid] two cells have one name; methods and `against_model` differ in letters or "
+                "digits."
             )
         return cells
 
-    def _seeds(self, method: str, kind: str, level: Any) -> list[KickCell]:
+    def _seeds(
+        self, method: str, kind: str, level: Any, parity: float | None
+    ) -> Iterator[KickCell]:
         """The cells of one method and level."""
         import cupel
 
-        allocation = self.make_allocation(kind, level)
-        seeded = self.make_compressor(method, kind, level).needs != cupel.Needs.none
+        start, label = cell_name(method, kind, level, parity)
+        if level == read.PARITY:
+            level = read.PARITY if parity is None else parity
+        fraction = 0.5 if level == read.PARITY else level  # any will do to ask for needs
+        allocation = self.make_allocation(kind, fraction)
+        seeded = self.make_compressor(method, kind, fraction).needs != cupel.Needs.none
         seeded = seeded or bool(allocation and allocation.needs_text)
         if seeded and self.calibration is None:
             needs = method if allocation is None or not allocation.needs_text else self.allocation
             raise ValueError(f"[KickGrid] {needs} needs a calibration text: give `calibration`.")
-        words = {"sparsity": f"{percent(level)} %", "pattern": level, "bits": f"{level} bit"}
-        short = {"sparsity": percent(level), "pattern": str(level).replace(":", "of")}
-        start = f"{re.sub('[^A-Za-z0-9_.]', '_', method)}-{short.get(kind, f'{level}bit')}"
-        return [
-            KickCell(
-                id=f"{start}-s{seed}" if seeded else start,
+        draws = [(samples, seed) for samples in self.samples for seed in self.seeds]
+        several = seeded and len(self.samples) > 1
+        for samples, seed in draws if seeded else draws[:1]:
+            yield KickCell(
+                id=start + (f"-n{samples}" if several else "") + (f"-s{seed}" if seeded else ""),
                 method=method,
                 kind=kind,
                 level=level,
-                label=f"{method} {words[kind]}",
+                label=label + (f", {samples} windows" if several else ""),
                 seed=seed,
                 seeded=seeded,
+                samples=samples if self.calibration is not None else 0,
             )
-            for seed in (self.seeds if seeded else self.seeds[:1])
-        ]
 
     def make_compressor(self, method: str, kind: str, level: Any) -> cupel.Compressor:
         """The compressor of a cell."""
@@ -211,9 +225,11 @@ class KickGrid:
 FIELDS = {field.name: field for field in dataclasses.fields(KickGrid)}
 
 
-def percent(level: Any) -> str:
-    """A fraction in percent, without the digits that it gets from base 2."""
-    return f"{100 * level:.10g}" if isinstance(level, float) else ""
+def other_cell(folder: str, seed: int) -> KickCell:
+    """The cell of `against_model`: nothing is drawn for it."""
+    name = model_name(folder)
+    start, label = cell_name(name, "model", DENSE, None)
+    return KickCell(start, name, "model", DENSE, label, seed, seeded=False)
 
 
 def check_levels(grid: KickGrid) -> None:
@@ -239,6 +255,12 @@ def check_levels(grid: KickGrid) -> None:
         refuse(
             "there is nothing to run: give `methods` with `sparsity`, or `quantizers` with `bits`."
         )
+    if read.PARITY in grid.sparsity and grid.against_model is None:
+        refuse(
+            "the sparsity `parity` leaves as many weights as a smaller model has: give `against_model`."
+        )
+    if not grid.samples:
+        refuse("`samples` holds one number at least.")
     if not grid.seeds:
         refuse("`seeds` holds one seed at least.")
     if not grid.tasks:

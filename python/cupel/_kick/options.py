@@ -9,6 +9,8 @@ from typing import Any
 
 Reader = Callable[[Any], Any]
 
+PARITY = "parity"  # the sparsity that leaves a model as many weights as another one has
+
 
 def listed(value: Any) -> list[Any]:
     """A list of `value`; one alone is a list of one."""
@@ -61,6 +63,11 @@ def fraction(value: Any) -> float:
     if not 0 <= number <= 1:
         raise ValueError(f"must be a fraction from 0 to 1. Got {value}.")
     return number
+
+
+def sparsity(value: Any) -> float | str:
+    """Reads a fraction from 0 to 1, or the word parity."""
+    return PARITY if value == PARITY else fraction(value)
 
 
 def pattern(value: Any) -> str:

@@ -124,11 +124,11 @@ class KickResult:
         """Cells that failed."""
         return [one for one in self.cells if one.status == "failed"]
 
-    def comparison(self, name: str) -> cupel.Comparison:
-        """The cell `name` against the dense model, item by item."""
+    def comparison(self, name: str, against: str = DENSE) -> cupel.Comparison:
+        """The cell `name` against the dense model, or against the cell `against`, item by item."""
         import cupel
 
-        return cupel.compare(self.dense.scores, self[name].scores)
+        return cupel.compare(self[against].scores, self[name].scores)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A DataFrame with a row a cell, task, protocol and value; cells that are not done have one row.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import folder as files
 from .config import make_grid
 from .grid import DENSE, KickCell, KickGrid
+from .other_model import OtherModel, look_at
 from .result import CellResult, KickResult
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Plan:
     resumed: bool  # whether `out` holds part of it
     disk: files.Disk
     left: int  # models to score, the dense one among them
-    kept: int  # the compressed ones of them
+    kept: int  # the other ones of them
+    other: OtherModel | None
 
 
 def kick(
@@ -89,7 +91,7 @@ def kick(
             the first difference); no room on the disk.
         FormatError: A bad YAML file or data set.
     """
-    return run(prepare(model, out, grid, resume, options), progress, tokenizer)
+    return run(prepare(model, out, grid, resume, options, tokenizer), progress, tokenizer)
 
 
 def prepare(
@@ -98,6 +100,7 @@ def prepare(
     grid: KickGrid | Mapping[str, Any] | str | os.PathLike[str] | None,
     resume: bool,
     options: Mapping[str, Any],
+    tokenizer: Any = None,
 ) -> Plan:
     """Checks everything that can be checked before a model runs; writes nothing."""
     import cupel
@@ -108,7 +111,7 @@ def prepare(
         )
     model, out = Path(model), Path(out)
     grid = make_grid(grid, options)
-    cells = grid.cells()
+    grid.cells()  # refuses what makes no grid
     resumed = files.check_out(out, resume)
     for path in (*files.task_data(grid).values(), grid.calibration and Path(grid.calibration)):
         if path and not path.exists():
@@ -121,7 +124,10 @@ def prepare(
         raise ValueError(
             f"[kick] length is at most {positions}, the positions that the model has. Got {length}."
         )
-    kick = files.describe(grid, cells, model, dense.fingerprint(), length)
+    other = look_at(grid, model, dense, tokenizer)
+    cells = grid.cells(other.sparsity if other else None)
+    more = {"against_model": other.kick} if other else {}
+    kick = files.describe(grid, cells, model, dense.fingerprint(), length, more)
     kept, left = len(cells), len(cells) + 1
     if resumed:
         files.check_same(out, kick)
@@ -131,7 +137,7 @@ def prepare(
     factor = dense.dtype.itemsize / stored.itemsize
     disk = files.disk(out, grid, model, left, kept, factor)
     disk.check(out)
-    return Plan(model, out, grid, cells, length, kick, resumed, disk, left, kept)
+    return Plan(model, out, grid, cells, length, kick, resumed, disk, left, kept, other)
 
 
 def run(plan: Plan, progress: Callable[[KickStatus], object] | None, tokenizer: Any) -> KickResult:
@@ -154,7 +160,7 @@ class Runner:
         self._grid = plan.grid
         self._progress = progress
         self._tokenizer = load_tokenizer(plan.model) if tokenizer is None else tokenizer
-        self._windows: dict[int, torch.Tensor] = {}
+        self._windows: dict[tuple[int, int], torch.Tensor] = {}
         self._result = KickResult(plan.out)
         self._dense: cupel.EvalResult | None = None
 
@@ -197,10 +203,11 @@ class Runner:
         one.status, one.info = "running", {}
         self._tell(one, "start")
 
-    def _load(self) -> cupel.Model:
+    def _load(self, folder: str | os.PathLike[str] | None = None) -> cupel.Model:
         import cupel
 
-        return cupel.load_model(self._plan.model, dtype=self._grid.dtype, device=self._grid.device)
+        folder = self._plan.model if folder is None else folder
+        return cupel.load_model(folder, dtype=self._grid.dtype, device=self._grid.device)
 
     def _compress(self, one: CellResult) -> tuple[cupel.Model, float, dict[str, Any]]:
         """The compressed model, seconds, and what cell.json says of it."""
@@ -209,11 +216,14 @@ class Runner:
         from ..cli.compress import told
 
         grid, cell = self._grid, one.cell
+        if cell.kind == "model":
+            model = self._load(grid.against_model)
+            return model, 0.0, as_it_is(model)
         start = time.monotonic()
         model = self._load()
         result = cupel.compress(
             model,
-            self._calibration(cell.seed),
+            self._calibration(cell.samples, cell.seed),
             grid.make_compressor(cell.method, cell.kind, cell.level),
             propagation=grid.propagation,
             skip=grid.skip,
@@ -237,42 +247,31 @@ class Runner:
             "weight_bytes": sum(weights.values()),
             "packed_bytes": packed,
             "parameters": parameters(model),
+            "nonzero_parameters": parameters(model) - linear_zeros(model),
             "notes": told(result),
         }
         return model, time.monotonic() - start, info
 
-    def _calibration(self, seed: int) -> torch.Tensor | None:
-        """The windows of a seed, drawn once; None without a text."""
+    def _calibration(self, samples: int, seed: int) -> torch.Tensor | None:
+        """So many windows of a seed, drawn once; None without a text."""
         import cupel
 
         grid = self._grid
         if grid.calibration is None:
             return None
-        if seed not in self._windows:
-            self._windows[seed] = cupel.sample_windows(
+        if (samples, seed) not in self._windows:
+            self._windows[samples, seed] = cupel.sample_windows(
                 grid.calibration,
                 self._tokenizer,
-                samples=grid.samples,
+                samples=samples,
                 length=self._plan.length,
                 seed=seed,
             )
-        return self._windows[seed]
+        return self._windows[samples, seed]
 
     def _score_dense(self, one: CellResult) -> None:
         model = self._load()
-        weights = tensors(model)
-        state = model.state_dict()
-        linear = [state[f"{name}.weight"] for name in model.linear_names()]
-        zeros = sum(int((weight == 0).sum()) for weight in linear)
-        info = {
-            "sparsity": zeros / sum(weight.numel() for weight in linear),
-            "bits_per_weight": 8.0 * model.dtype.itemsize,
-            "weight_bytes": sum(weights.values()),
-            "packed_bytes": sum(weights.values()),
-            "parameters": parameters(model),
-            "notes": [],
-        }
-        self._score(one, model, 0.0, info)
+        self._score(one, model, 0.0, as_it_is(model))
         self._tell(one, "end")
 
     def _score(
@@ -328,6 +327,28 @@ class Runner:
         models = plan.disk.models * left // max(1, plan.kept)
         records = files.size(plan.out / DENSE) * left
         files.Disk(records, models, files.free_bytes(plan.out)).check(plan.out)
+
+
+def as_it_is(model: cupel.Model) -> dict[str, Any]:
+    """What cell.json says of a model that was not compressed."""
+    weights, zeros = tensors(model), linear_zeros(model)
+    state = model.state_dict()
+    linear = sum(state[f"{name}.weight"].numel() for name in model.linear_names())
+    return {
+        "sparsity": zeros / linear,
+        "bits_per_weight": 8.0 * model.dtype.itemsize,
+        "weight_bytes": sum(weights.values()),
+        "packed_bytes": sum(weights.values()),
+        "parameters": parameters(model),
+        "nonzero_parameters": parameters(model) - zeros,
+        "notes": [],
+    }
+
+
+def linear_zeros(model: cupel.Model) -> int:
+    """Exact zeros in the weights of the linear layers."""
+    state = model.state_dict()
+    return sum(int((state[f"{name}.weight"] == 0).sum()) for name in model.linear_names())
 
 
 def tensors(model: cupel.Model) -> dict[str, int]:

@@ -72,7 +72,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         elif about.get("words"):
             more |= {"nargs": "+", "metavar": "PAT"}
         elif name == "tasks":
-            more |= {"type": tasks, "metavar": "TASK"}
+            more |= {
+                "type": tasks,
+                "metavar": "TASK",
+                "action": "extend",
+            }  # may stand several times
         else:
             many = field.default is dataclasses.MISSING  # lists are made
             more |= {"type": reader(about["read"], many), "metavar": metavar(name, about)}
@@ -143,19 +147,27 @@ def usage(make: Callable[[], Any]) -> Any:
 
 def announcement(plan: Plan) -> str:
     """What is going to run, and the disk it takes."""
-    seeds = ", ".join(map(str, plan.grid.seeds))
+    seeds = f"seeds {', '.join(map(str, plan.grid.seeds))}"
+    if len(plan.grid.samples) > 1:
+        seeds = f"{', '.join(map(str, plan.grid.samples))} windows; {seeds}"
     ways: dict[str, list[str]] = {}
     seeded: dict[str, bool] = {}
     for cell in plan.cells:
-        level = cell.label.removeprefix(f"{cell.method} ")
+        level = cell.label.removeprefix(f"{cell.method} ").removesuffix(f", {cell.samples} windows")
         levels = ways.setdefault(cell.method, [])
         if level not in levels:
             levels.append(level)
         seeded[cell.method] = seeded.get(cell.method, False) or cell.seeded
     rows = [("model", str(plan.model))]
     for method, levels in ways.items():
-        drawn = f"seeds {seeds}" if seeded[method] else "once, whatever the seeds: it needs no text"
+        drawn = seeds if seeded[method] else "once, whatever the seeds: it needs no text"
+        if plan.other and method == plan.other.name:
+            drawn = f"as it is, {plan.other.parameters:,} parameters"
         rows.append((method, f"{', '.join(levels)}; {drawn}"))
+    if plan.other and plan.other.sparsity is not None:
+        one = plan.other
+        parity = f"{one.sparsity:.4%} of {one.linear_weights:,} linear weights leave {one.parameters:,} of"
+        rows.append(("parity", f"{parity} {one.large_parameters:,} parameters"))
     rows.append(("tasks", ", ".join(plan.grid.tasks)))
     total = len(plan.cells) + 1
     models = f"{plan.left} of {total} models"
@@ -178,9 +190,11 @@ def summary(plan: Plan, result: KickResult) -> str:
         "In brackets: perplexity as a multiple of the dense model's (x), other values' difference from "
         "it. Intervals and tests: comparison.json in each cell."
     )
-    once = sorted({cell.method for cell in plan.cells if not cell.seeded})
-    if once and len(plan.grid.seeds) > 1:
-        lines.append(f"Ran once, not once a seed, since they draw no text: {', '.join(once)}.")
+    once = sorted({cell.method for cell in plan.cells if not (cell.seeded or cell.kind == "model")})
+    if once and len(plan.grid.seeds) * len(plan.grid.samples) > 1:
+        axes = [("number of windows", plan.grid.samples), ("seed", plan.grid.seeds)]
+        each = " and ".join(name for name, values in axes if len(values) > 1)
+        lines.append(f"Ran once, not once a {each}, since they draw no text: {', '.join(once)}.")
     for one in result.dense, *result.cells:
         lines += [f"{one.id}: {note}" for note in one.info.get("notes", [])]
     lines += [f"{one.id} failed: {one_line(one.error)}" for one in result.failed]

@@ -118,6 +118,7 @@ class Analysis:
     problems: dict[str, list[str]] = field(default_factory=dict)  # cell id -> what to know of it
     # cell id -> mode -> what a judge said of its answers
     judged: dict[str, dict[str, cupel.EvalResult]] = field(default_factory=dict)
+    experiments: list[Any] | None = None  # tables that are made once: experiments()
 
     def of(self, cell: Cell, key: Key | None = None) -> list[Row]:
         """Rows of a cell, of one task and protocol or all."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import judged, model_tables, tables
 from .analysis import Analysis
+from .experiments import experiments
 from .onsets import all_series
 from .table import Table
 from .text import known, many, visible
@@ -46,6 +47,7 @@ def make_markdown(made: Analysis) -> str:
         ("Every value", tables.comparison_table(made)),
         ("Grades of a judge", judged.judge_table(made)),
         ("Every perplexity", tables.perplexity_table(made)),
+        *((part.title, part.table) for part in experiments(made)),
         *((f"Categories of {table.name}", table) for table in tables.category_tables(made)),
         ("Degenerate output", model_tables.flag_table(made)),
         ("Seeds", model_tables.seed_table(made)),

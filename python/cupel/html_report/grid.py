@@ -14,7 +14,7 @@ from .text import many
 if TYPE_CHECKING:
     import cupel
 
-KINDS = ("sparsity", "pattern", "bits", "single")
+KINDS = ("sparsity", "pattern", "bits", "model", "single")
 
 
 @dataclass
@@ -25,9 +25,11 @@ class Cell:
     folder: Path
     label: str = ""
     name: str = ""  # the label, and the seed where several cells have that label
-    method: str = ""
+    method: str = ""  # with several numbers of calibration windows this one's stands in it
+    base: str = ""  # the method alone
+    windows: int = 0  # of calibration text, where the grid has several numbers of them
     kind: str = "single"  # one of KINDS
-    level: float | str | None = None  # 0.5, "2:4", 4 or None
+    level: float | str | None = None  # 0.5, "2:4", 4, "dense" or None
     seed: int | None = None
     status: str = "done"  # "done", "failed", "not run" or "unreadable"
     why: str = ""  # what a status other than "done" is due to
@@ -163,15 +165,19 @@ def read_kick(folder: Path) -> Grid:
             "not read."
         )
     cells = []
+    several = len({entry.get("samples") for entry in entries(kick) if entry.get("seeded")}) > 1
     for number, entry in enumerate(kick.get("cells", [])):
         try:
             kind = entry["kind"]
-            level = str(entry["level"]) if kind == "pattern" else float(entry["level"])
+            level = str(entry["level"]) if kind in ("pattern", "model") else float(entry["level"])
+            windows = int(entry["samples"]) if several and entry.get("seeded") else 0
             cell = Cell(
                 str(entry["id"]),
                 folder / "cells" / str(entry["id"]),
                 label=str(entry.get("label") or entry["id"]),
-                method=str(entry["method"]),
+                method=f"{entry['method']} n={windows}" if windows else str(entry["method"]),
+                base=str(entry["method"]),
+                windows=windows,
                 kind=kind,
                 level=level,
                 seed=entry.get("seed"),
@@ -182,7 +188,7 @@ def read_kick(folder: Path) -> Grid:
             ) from None
         if kind not in KINDS or Path(cell.id).name != cell.id:
             raise cupel.FormatError(
-                f"{path}: cells[{number}] must have a kind of {', '.join(KINDS[:3])} and an id that "
+                f"{path}: cells[{number}] must have a kind of {', '.join(KINDS[:4])} and an id that "
                 f"is a file name. Got {kind!r} and {cell.id!r}."
             )
         cells.append(cell)
@@ -197,6 +203,11 @@ def read_kick(folder: Path) -> Grid:
     model = kick.get("model", {})
     name = str(model.get("name") or folder.resolve().name)
     return Grid(folder, name, cells, dense, kick)
+
+
+def entries(kick: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells in kick.json, damaged ones left out."""
+    return [entry for entry in kick.get("cells", []) if isinstance(entry, dict)]
 
 
 def read_record(cell: Cell) -> None:

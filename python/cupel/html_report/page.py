@@ -13,6 +13,7 @@ from markupsafe import Markup
 from . import charts, judged, model_tables, provenance, tables
 from .analysis import Analysis
 from .examples import examples
+from .experiments import experiments
 from .onsets import all_series, main_keys
 from .text import many, visible
 from .words import caveats, paragraphs
@@ -81,7 +82,7 @@ def make_page(made: Analysis, version: str) -> str:
             forest=charts.forest_panels(made, main),
             more_forest=charts.forest_panels(made, others),
             sparsity_legend=charts.legend(made, ("sparsity",)),
-            forest_legend=charts.legend(made, ("pattern", "bits", "single")),
+            forest_legend=charts.legend(made, ("pattern", "bits", "model", "single")),
             matrix=tables.verdict_matrix(made),
             comparisons=tables.comparison_table(made),
             perplexities=tables.perplexity_table(made),
@@ -89,6 +90,7 @@ def make_page(made: Analysis, version: str) -> str:
             examples=examples(made),
             judges=judged.judge_table(made),
             categories=tables.category_tables(made),
+            experiments=experiments(made),
             flags=model_tables.flag_table(made),
             seeds=model_tables.seed_table(made),
             resolution=model_tables.resolution_table(made),

@@ -18,6 +18,7 @@ def paragraphs(made: Analysis) -> list[Paragraph]:
     """What was compared, what breaks first, what perplexity shows and how certain that is."""
     series = all_series(made)
     rows = [row for row in made.rows if row.headline and row.key in main_keys(made)]
+    rows = [row for row in rows if row.cell.kind != "model"]  # another model broke nothing
     found = [("What was compared", compared(made))]
     if made.dense is None and not made.rows and not made.losses:
         return [*found, ("What broke", "Nothing can be said of it: there are no dense scores.")]
@@ -32,14 +33,17 @@ def paragraphs(made: Analysis) -> list[Paragraph]:
 def compared(made: Analysis) -> str:
     """The size of it, and what is missing."""
     grid = made.grid
-    done = [cell for cell in grid.cells if cell.done]
+    own = [cell for cell in grid.cells if cell.kind != "model"]
+    done = [cell for cell in own if cell.done]
     tasks = [f"{task} ({made.headlines[task, protocol]})" for task, protocol in main_keys(made)]
     tasks += made.perplexities
     if not grid.cells:
         return f"The scores of {grid.name} alone: there is no other model to compare it with."
     if grid.kick:
         models = many(len(done), "compressed model")
-        text = f"{models} of {grid.name} ({listed(grid.methods)})"
+        methods = list(dict.fromkeys(cell.method for cell in own))
+        text = f"{models} of {grid.name} ({listed(methods)})"
+        text += "".join(f" and {cell.name}" for cell in grid.cells if cell not in own and cell.done)
     else:
         text = grid.name
     text += " against the dense model"
