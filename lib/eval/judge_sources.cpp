@@ -4,12 +4,11 @@
 #include <filesystem>
 #include <optional>
 
-#include "core/json.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
 #include "cupel/core/unicode.h"
-#include "cupel/text/records.h"
+#include "text/json_lines.h"
 
 namespace cupel {
 
@@ -181,15 +180,8 @@ std::vector<RecordedAnswers> read_records(const std::string& path, const JudgeOp
 
 AnswersByItem read_answers(const std::string& path) {
   AnswersByItem found;
-  for_each_line(path, [&](int64_t number, std::string_view text) {
-    if (trailing_white_space(text) == text.size()) return;
+  for_each_json_line(path, [&](int64_t number, const Json& json) {
     const std::string where = c10::str("line ", number);
-    Json json;
-    try {
-      json = parse_json(text, path);
-    } catch (const FormatError& error) {
-      throw FormatError(path, where, error.rule());
-    }
     try {
       const Json& id = json.contains("question_id") ? json.at("question_id") : json.at("id");
       const std::string name = id.is_string() ? id.get<std::string>() : dump_json(id);

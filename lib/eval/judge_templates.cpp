@@ -2,13 +2,12 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "core/json.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
 #include "cupel/core/unicode.h"
 #include "cupel/eval/judge_parser.h"
-#include "cupel/text/records.h"
+#include "text/json_lines.h"
 
 namespace cupel {
 
@@ -20,22 +19,14 @@ std::string text_of(const Json& json, const char* name, const std::string& other
   return json.contains(name) ? json.at(name).get<std::string>() : otherwise;
 }
 
-// Calls line(number, object) for every line that is not empty.
 void for_each_object(const std::string& path,
                      const std::function<void(int64_t, const Json&)>& line) {
-  for_each_line(path, [&](int64_t number, std::string_view text) {
-    if (trailing_white_space(text) == text.size()) return;
-    const std::string where = c10::str("line ", number);
-    Json json;
-    try {
-      json = parse_json(text, path);
-    } catch (const FormatError& error) {
-      throw FormatError(path, where, error.rule());
-    }
+  for_each_json_line(path, [&](int64_t number, const Json& json) {
     try {
       line(number, json);
     } catch (const Json::exception&) {
-      throw FormatError(path, where, "lacks a text field of a judge's template, or it is no text.");
+      throw FormatError(path, c10::str("line ", number),
+                        "lacks a text field of a judge's template, or it is no text.");
     }
   });
 }

@@ -7,11 +7,11 @@
 #include <new>
 
 #include "core/download_artefact.h"
-#include "core/json.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/file.h"
 #include "cupel/core/unicode.h"
+#include "text/json_lines.h"
 
 namespace cupel {
 
@@ -171,15 +171,8 @@ void for_each_line(const std::string& path, const LineFunction& line) {
 
 std::vector<std::string> read_jsonl_field(const std::string& path, const std::string& field) {
   std::vector<std::string> values;
-  for_each_line(path, [&](int64_t number, std::string_view text) {
-    if (text.find_first_not_of(" \t") == std::string_view::npos) return;
+  for_each_json_line(path, [&](int64_t number, Json& record) {
     const std::string where = c10::str("line ", number);
-    Json record;
-    try {
-      record = parse_json(text, path);
-    } catch (const FormatError& error) {
-      throw FormatError(path, where + ", " + error.where(), error.rule());
-    }
     const auto entry = record.find(field);
     if (entry == record.end()) {
       std::string names;

@@ -3,7 +3,7 @@
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/unicode.h"
-#include "cupel/text/records.h"
+#include "text/json_lines.h"
 
 namespace cupel {
 
@@ -65,16 +65,8 @@ std::string JsonView::id() const {
 }
 
 void for_each_record(const std::string& path, const std::function<void(const JsonView&)>& record) {
-  for_each_line(path, [&](int64_t number, std::string_view text) {
-    if (strip_white_space(text).empty()) return;
-    const std::string line = c10::str("line ", number);
-    Json value;
-    try {
-      value = parse_json(text, path);
-    } catch (const FormatError& error) {
-      throw FormatError(path, line + ", " + error.where(), error.rule());
-    }
-    record(JsonView(value, path, line));
+  for_each_json_line(path, [&](int64_t number, const Json& value) {
+    record(JsonView(value, path, c10::str("line ", number)));
   });
 }
 

@@ -2,7 +2,7 @@
 
 #include "cupel/core/error.h"
 #include "cupel/core/unicode.h"
-#include "cupel/text/records.h"
+#include "text/json_lines.h"
 
 namespace cupel {
 
@@ -55,14 +55,7 @@ std::vector<TaskItem> read_jsonl_items(
     const std::string& path, const std::function<void(const JsonlRecord&, TaskItem&)>& make) {
   std::vector<TaskItem> items;
   std::map<std::string, int64_t> lines;  // of each id
-  for_each_line(path, [&](int64_t line, std::string_view text) {
-    if (text.find_first_not_of(" \t\r") == std::string_view::npos) return;
-    Json fields;
-    try {
-      fields = parse_json(text, path);
-    } catch (const FormatError& error) {
-      throw FormatError(path, c10::str("line ", line, ", ", error.where()), error.rule());
-    }
+  for_each_json_line(path, [&](int64_t line, Json& fields) {
     const JsonlRecord record(path, line, std::move(fields));
     TaskItem item = record.item(static_cast<int64_t>(items.size()));
     const auto [earlier, fresh] = lines.emplace(item.id, line);
