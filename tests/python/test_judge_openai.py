@@ -265,7 +265,12 @@ def test_ctrl_c_keeps_the_replies_and_says_how_to_go_on(folder, tmp_path):
     out = tmp_path / "judged"
     with serving(stub) as url:
         process = subprocess.Popen(
-            command(folder, url, out), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command(folder, url, out),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A shell that runs the tests in the background has Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         end = time.monotonic() + 120
         while sum(stub.answered.values()) < 10 and time.monotonic() < end:
