@@ -76,6 +76,7 @@ class Planner {
  private:
   void add_turn(JudgeTaskPlan& task, std::size_t item, int64_t turn, const Texts& questions,
                 const Texts& mine, const Texts& other);
+  bool wants_reference(const TaskItem& item) const;
   Texts reference_of(const TaskItem& item) const;
   void use_parser(const JudgeTemplate& chosen);
 
@@ -88,9 +89,12 @@ class Planner {
   int64_t without_reference_ = 0;
 };
 
-Texts Planner::reference_of(const TaskItem& item) const {
+bool Planner::wants_reference(const TaskItem& item) const {
   const auto& categories = options_.reference_categories;
-  if (std::find(categories.begin(), categories.end(), item.category) == categories.end()) return {};
+  return std::find(categories.begin(), categories.end(), item.category) != categories.end();
+}
+
+Texts Planner::reference_of(const TaskItem& item) const {
   const auto found = references_.find(item.id);
   if (found != references_.end()) return found->second;
   return item.fields.count("reference") ? item.list("reference") : Texts();
@@ -115,10 +119,8 @@ void Planner::use_parser(const JudgeTemplate& chosen) {
 void Planner::add_turn(JudgeTaskPlan& task, std::size_t index, int64_t turn, const Texts& questions,
                        const Texts& mine, const Texts& other) {
   const TaskItem& item = task.source.items[index];
-  const auto& categories = options_.reference_categories;
-  const bool wish =
-      std::find(categories.begin(), categories.end(), item.category) != categories.end();
-  const Texts reference = reference_of(item);
+  const bool wish = wants_reference(item);
+  const Texts reference = wish ? reference_of(item) : Texts();
   const bool has = static_cast<int64_t>(reference.size()) >= turn;
   bool fallback = false;
   const JudgeTemplate& chosen =

@@ -144,7 +144,9 @@ def use_model_template(folder: str | os.PathLike[str]) -> ChatTemplate:
 
 def use_asked_template(folder: Path, tasks: Sequence[Any]) -> None:
     """The same where one of the tasks' texts asks for it."""
-    if any("template=model" in str(task).partition(":")[2].split(",") for task in tasks):
+    from ._kick.options import task_options
+
+    if any(task_options(str(task))[1].get("template") == "model" for task in tasks):
         use_model_template(folder)
 
 

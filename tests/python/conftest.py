@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,12 @@ def command():
         )
 
     return run
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A function: made-up dialogues, of a task that is there for one test, and their record; its folder."""
+    from judge_helpers import dialogues_task, record
+
+    with dialogues_task():
+        yield partial(record, tmp_path)

@@ -3,23 +3,10 @@
 import json
 import math
 import statistics
-from functools import partial
 
 import cupel
 import pytest
-from judge_helpers import dialogues_task, judged, questions, record, write_jsonl
-
-
-@pytest.fixture(autouse=True)
-def dialogues():
-    with dialogues_task():
-        yield
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    """A function: made-up dialogues and their record; the folder."""
-    return partial(record, tmp_path)
+from judge_helpers import judged, questions, write_jsonl
 
 
 def test_every_answer_is_asked_about_and_scored(recorded):

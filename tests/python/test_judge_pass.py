@@ -2,23 +2,10 @@
 
 import json
 import shutil
-from functools import partial
 
 import cupel
 import pytest
-from judge_helpers import Table, dialogues_task, judged, questions, record, write_jsonl
-
-
-@pytest.fixture(autouse=True)
-def dialogues():
-    with dialogues_task():
-        yield
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    """A function: made-up dialogues and their record; the folder."""
-    return partial(record, tmp_path)
+from judge_helpers import Table, judged, questions, write_jsonl
 
 
 def test_a_pass_goes_on_and_asks_nothing_twice(recorded, tmp_path):

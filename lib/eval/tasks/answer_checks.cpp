@@ -7,7 +7,7 @@
 #include "cupel/core/check.h"
 #include "cupel/core/unicode.h"
 #include "cupel/eval/text_figures.h"
-#include "eval/tasks/chat_writer.h"
+#include "eval/tasks/answer_values.h"
 
 namespace cupel {
 
@@ -33,16 +33,6 @@ const std::map<std::string, Value>& kinds() {
 // A Regex matches at the start only.
 Regex searching(const std::string& pattern) { return Regex("(?s:.*?)(?:" + pattern + ")"); }
 
-int64_t count_lines(const std::string& text) {
-  int64_t lines = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    lines += strip_text(text.substr(begin, end - begin)).empty() ? 0 : 1;
-    begin = end + 1;
-  }
-  return lines;
-}
-
 // Letters of ASCII, at least one of them of this kind and none of the other.
 bool all_letters(const std::string& text, bool upper) {
   bool any = false;
@@ -52,13 +42,6 @@ bool all_letters(const std::string& text, bool upper) {
     any = any || large || small;
   }
   return any;
-}
-
-bool begins(const std::string& text, const std::string& with) { return text.rfind(with, 0) == 0; }
-
-bool ends(const std::string& text, const std::string& with) {
-  return text.size() >= with.size() &&
-         text.compare(text.size() - with.size(), with.size(), with) == 0;
 }
 
 }  // namespace
@@ -123,7 +106,7 @@ AnswerCheck read_check(const Json& json, const std::function<void(const std::str
 }
 
 bool follows(const AnswerCheck& check, const std::string& given) {
-  const std::string answer = strip_text(given);
+  const std::string answer(strip_white_space(given));
   const std::string& kind = check.kind;
   const auto all = [&](const auto& holds) {
     return std::all_of(check.texts.begin(), check.texts.end(), holds);
@@ -134,12 +117,13 @@ bool follows(const AnswerCheck& check, const std::string& given) {
   const auto has = [&](const std::string& text) { return answer.find(text) != std::string::npos; };
   if (kind == "contains") return all(has);
   if (kind == "not_contains") return !any(has);
-  if (kind == "starts_with") return any([&](const auto& text) { return begins(answer, text); });
-  if (kind == "ends_with") return any([&](const auto& text) { return ends(answer, text); });
-  if (kind == "equals") return any([&](const auto& text) { return answer == strip_text(text); });
+  if (kind == "starts_with") return any([&](const auto& text) { return answer.starts_with(text); });
+  if (kind == "ends_with") return any([&](const auto& text) { return answer.ends_with(text); });
+  if (kind == "equals")
+    return any([&](const auto& text) { return answer == strip_white_space(text); });
   if (kind == "regex")
     return all([&](const auto& text) { return searching(text).matches(answer); });
-  if (kind == "lines") return count_lines(answer) == check.number;
+  if (kind == "lines") return static_cast<int64_t>(lines_of(answer).size()) == check.number;
   if (kind == "upper" || kind == "lower") return all_letters(answer, kind == "upper");
   const auto words = static_cast<int64_t>(split_words(answer).size());
   return kind == "words_at_most" ? words <= check.number : words >= check.number;

@@ -1,5 +1,8 @@
 #include "eval/tasks/answer_values.h"
 
+#include <algorithm>
+
+#include "cupel/core/unicode.h"
 #include "cupel/eval/text_figures.h"
 
 namespace cupel {
@@ -20,6 +23,17 @@ void add_answer_values(const std::vector<std::string>& answers,
   double tokens = 0;
   for (const auto& output : outputs) tokens += static_cast<double>(output.generation.tokens);
   values["tokens"] = tokens / turns;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line(strip_white_space(std::string_view(text).substr(begin, end - begin)));
+    if (!line.empty()) lines.push_back(std::move(line));
+    begin = end + 1;
+  }
+  return lines;
 }
 
 }  // namespace cupel

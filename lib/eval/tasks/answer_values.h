@@ -15,4 +15,7 @@ void add_answer_values(const std::vector<std::string>& answers,
                        const std::vector<TaskOutput>& outputs,
                        std::map<std::string, double>& values);
 
+/// The lines of a text that are more than white space, without what stands at their ends.
+std::vector<std::string> lines_of(const std::string& text);
+
 }  // namespace cupel

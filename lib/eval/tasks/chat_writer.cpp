@@ -14,13 +14,6 @@ constexpr std::size_t kRemembered = 2000;
 
 }  // namespace
 
-std::string strip_text(const std::string& text) {
-  std::size_t begin = 0, length = 0;
-  while (begin < text.size() && is_white_space(code_point(text, begin, length))) begin += length;
-  const std::string rest = text.substr(begin);
-  return rest.substr(0, rest.size() - trailing_white_space(rest));
-}
-
 std::vector<TaskOption> ChatWriter::options() {
   return {
       {"template", "vicuna_v1.1",

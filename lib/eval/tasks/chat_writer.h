@@ -62,7 +62,4 @@ class ChatWriter {
   mutable std::map<std::string, ChatRequest> cut_;
 };
 
-/// Without white space at both ends.
-std::string strip_text(const std::string& text);
-
 }  // namespace cupel

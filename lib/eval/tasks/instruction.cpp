@@ -9,6 +9,7 @@
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
+#include "cupel/core/unicode.h"
 #include "eval/tasks/answer_checks.h"
 #include "eval/tasks/answer_values.h"
 #include "eval/tasks/chat_writer.h"
@@ -54,13 +55,11 @@ class InstructionTask : public Task {
       }
       if (turns.empty()) record.fail("\"turns\" holds at least one.");
       for (const auto& turn : turns) {
-        if (strip_text(turn).empty()) record.fail("a turn is more than white space.");
+        if (strip_white_space(turn).empty()) record.fail("a turn is more than white space.");
       }
       if (turns_ > 0 && turns.size() > turns_) turns.resize(turns_);
       if (record.has("reference")) {
-        item.fields["reference"] = record.json().at("reference").is_string()
-                                       ? std::vector<std::string>{record.text("reference")}
-                                       : record.texts("reference");
+        item.fields["reference"] = record.one_or_more("reference");
       }
       if (record.has("checks")) read_checks(record, item);
     });
@@ -88,7 +87,7 @@ class InstructionTask : public Task {
       const ChatRequest asked = ask(item, protocol, outputs, turn);
       const Generation answer =
           turn < outputs.size() ? outputs[turn].generation : Generation{"", 0, "", {}};
-      answers[turn] = strip_text(answer.text);
+      answers[turn] = strip_white_space(answer.text);
       for (const auto& flag : ChatWriter::flags(asked, answer)) made.flags.push_back(flag);
       if (answers[turn].empty()) made.flags.push_back("empty");
       made.prediction += (turn == 0 ? "" : "\n\n") + answers[turn];
@@ -158,7 +157,7 @@ class InstructionTask : public Task {
       messages.push_back({"user", turns[i]});
       if (i == turn) break;
       answers.push_back({messages.size()});
-      messages.push_back({"assistant", strip_text(outputs[i].generation.text)});
+      messages.push_back({"assistant", std::string(strip_white_space(outputs[i].generation.text))});
     }
     if (protocol == "paper") return writer_.as_it_is(messages, writer_.temperature(0.7));
     answers.insert(answers.end(), questions.begin(), questions.end());

@@ -35,6 +35,12 @@ std::vector<std::string> JsonlRecord::texts(const std::string& field) const {
   return at(field, right, "a list of strings").get<std::vector<std::string>>();
 }
 
+std::vector<std::string> JsonlRecord::one_or_more(const std::string& field) const {
+  const auto found = fields_.find(field);
+  if (found != fields_.end() && found->is_string()) return {text(field)};
+  return texts(field);
+}
+
 int64_t JsonlRecord::whole(const std::string& field) const {
   return at(field, has(field) && fields_.at(field).is_number_integer(), "a whole number")
       .get<int64_t>();

@@ -20,6 +20,8 @@ class JsonlRecord {
   const Json& json() const { return fields_; }
   std::string text(const std::string& field) const;
   std::vector<std::string> texts(const std::string& field) const;
+  /// A text alone is a list of one.
+  std::vector<std::string> one_or_more(const std::string& field) const;
   int64_t whole(const std::string& field) const;
   /// "id" or "question_id" (text or whole number) or, without them, the number of the record from 0;
   /// "category" or "".

@@ -5,9 +5,10 @@
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
+#include "cupel/core/unicode.h"
 #include "cupel/eval/rouge.h"
 #include "cupel/text/records.h"
-#include "eval/tasks/chat_writer.h"
+#include "eval/tasks/answer_values.h"
 #include "eval/tasks/jsonl_items.h"
 
 namespace cupel {
@@ -17,17 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kMark = "@highlight";
-
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = strip_text(text.substr(begin, end - begin));
-    if (!line.empty()) lines.push_back(std::move(line));
-    begin = end + 1;
-  }
-  return lines;
-}
 
 std::string joined(const std::vector<std::string>& lines, const char* separator) {
   std::string text;
@@ -66,11 +56,6 @@ Story read_story_file(const fs::path& path, const fs::path& folder) {
   return story;
 }
 
-std::vector<std::string> one_or_more(const JsonlRecord& record, const std::string& field) {
-  return record.json().at(field).is_string() ? std::vector<std::string>{record.text(field)}
-                                             : record.texts(field);
-}
-
 std::vector<std::vector<std::string>> read_facts(const JsonlRecord& record) {
   const Json& facts = record.json().at("facts");
   std::vector<std::vector<std::string>> made;
@@ -80,7 +65,7 @@ std::vector<std::vector<std::string>> read_facts(const JsonlRecord& record) {
     const Json list = facts[i].is_string() ? Json::array({facts[i]}) : facts[i];
     right = list.is_array() && !list.empty();
     for (std::size_t k = 0; right && k < list.size(); ++k) {
-      right = list[k].is_string() && !strip_text(list[k].get<std::string>()).empty();
+      right = list[k].is_string() && !strip_white_space(list[k].get<std::string>()).empty();
       if (right) alternatives.push_back(list[k].get<std::string>());
     }
     made.push_back(alternatives);
@@ -104,9 +89,9 @@ Story read_record(const JsonlRecord& record, const TaskItem& item) {
   }
   split_highlights(text, story);
   if (story.body.empty()) record.fail("\"text\" holds a story before its highlights.");
-  if (record.has("highlights")) story.highlights = one_or_more(record, "highlights");
+  if (record.has("highlights")) story.highlights = record.one_or_more("highlights");
   if (record.has("reference")) {
-    story.references = one_or_more(record, "reference");
+    story.references = record.one_or_more("reference");
   } else if (!story.highlights.empty()) {
     story.references = {joined(story.highlights, "\n")};
   }
@@ -141,7 +126,7 @@ bool tells(const std::string& text, const std::vector<std::string>& alternatives
   const std::vector<std::string> words = rouge_words(text);
   return std::any_of(alternatives.begin(), alternatives.end(), [&](const std::string& fact) {
     const std::vector<std::string> wanted = rouge_words(fact);
-    if (wanted.empty()) return text.find(strip_text(fact)) != std::string::npos;
+    if (wanted.empty()) return text.find(strip_white_space(fact)) != std::string::npos;
     return std::search(words.begin(), words.end(), wanted.begin(), wanted.end()) != words.end();
   });
 }

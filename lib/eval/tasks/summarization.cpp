@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "cupel/core/check.h"
 #include "cupel/core/file.h"
+#include "cupel/core/unicode.h"
 #include "cupel/eval/rouge.h"
 #include "cupel/eval/text_figures.h"
 #include "eval/tasks/answer_values.h"
@@ -100,7 +101,7 @@ class SummarizationTask : public Task {
                   const std::vector<TaskOutput>& outputs) const override {
     // What could not be asked is an empty summary.
     const Generation answer = outputs.empty() ? Generation{"", 0, "", {}} : outputs[0].generation;
-    const std::string text = strip_text(answer.text);
+    const std::string text(strip_white_space(answer.text));
     ItemScore made{item.id, item.category, text, "", {}};
     made.flags = ChatWriter::flags(ask(item, protocol), answer);
     if (text.empty()) made.flags.push_back("empty");

@@ -82,10 +82,7 @@ def task_data(grid: KickGrid) -> dict[str, Path]:
         if not path and grid.data:
             below = "wikitext2/wiki.test.raw"
             if name != "perplexity":
-                info = cupel.make_task(
-                    name
-                ).info  # a method, but of a Python task perhaps an attribute
-                below = (info() if callable(info) else info).data
+                below = cupel.task_info(name).data
             path = os.path.join(grid.data, below) if below else None
         if path:
             found[text] = Path(path)

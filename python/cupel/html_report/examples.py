@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .._kick.options import task_options
 from .analysis import Analysis, Row
 from .judged import answers, judged_task
 from .onsets import main_keys
@@ -156,10 +157,9 @@ def data_path(made: Analysis, task: str) -> tuple[Path | None, dict[str, str]]:
 
     kick = made.grid.kick
     for text in kick.get("tasks", []):
-        name, _, rest = str(text).partition(":")
+        name, options = task_options(str(text))
         if task not in (name, text):
             continue
-        options = dict(part.split("=", 1) for part in rest.split(",") if "=" in part)
         if options.get("file"):
             return Path(options["file"]), options
         if kick.get("data") and name in cupel.tasks():

@@ -4,7 +4,9 @@ smaller dense model does as well as a large compressed one."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from .analysis import ALPHA, LEVEL, MATCHING, Analysis, wald
@@ -59,33 +61,33 @@ def samples_part(made: Analysis) -> Part:
         own = [c for c in cells if (c.base, c.kind, str(c.level)) == (base, kind, level)]
         shown = level_text(kind, own[0].level)
         for key in main_keys(made):
-            rows = {
-                count: [made.headline(cell, key) for cell in own if cell.windows == count]
-                for count in counts
-            }
-            found = {count: [row for row in of if row] for count, of in rows.items()}
-            first = next((row for of in found.values() for row in of), None)
+            rows = by_count(counts, own, partial(made.headline, key=key))
+            first = next((row for of in rows for row in of), None)
             if first is None:
                 continue
-            entries = [score_entry(found[count]) for count in counts]
+            entries = [score_entry(of) for of in rows]
             name = f"{task_name(made, key)} ({made.headlines[key]})"
             table.add(base, shown, name, value(first.dense, number(first.dense)), *entries)
         for task in made.perplexities:
-            losses = {
-                count: [made.loss(cell, task) for cell in own if cell.windows == count]
-                for count in counts
-            }
-            found = {count: [loss for loss in of if loss] for count, of in losses.items()}
-            first = next((loss for of in found.values() for loss in of), None)
+            losses = by_count(counts, own, partial(made.loss, task=task))
+            first = next((loss for of in losses for loss in of), None)
             if first is None:
                 continue
-            entries = [mean_entry([loss.compressed for loss in found[n]], 3) for n in counts]
+            entries = [mean_entry([loss.compressed for loss in of], 3) for of in losses]
             table.add(base, shown, task, value(first.dense, number(first.dense, 3)), *entries)
     note = (
         "The same seed draws nested texts: the windows of a smaller number are the first ones of a larger. "
         "Several seeds: their mean, lowest and highest. Methods that need no text are not listed."
     )
     return Part("How much calibration text", note, table)
+
+
+def by_count(
+    counts: list[int], cells: list[Cell], find: Callable[[Cell], Any | None]
+) -> list[list[Any]]:
+    """What `find` finds for the cells of each number of windows."""
+    found = [[find(cell) for cell in cells if cell.windows == count] for count in counts]
+    return [[one for one in of if one] for of in found]
 
 
 def score_entry(rows: list[Any]) -> Entry:

@@ -83,10 +83,8 @@ def judged_models(grid: Any, mode: str) -> Iterator[CellResult]:
 
 def grid_data(grid: Any) -> list[Path]:
     """The places that kick.json names."""
-    places = [Path(grid.kick["data"])] if grid.kick.get("data") else []
-    for task in grid.kick.get("tasks", []):
-        for part in str(task).partition(":")[2].split(","):
-            name, _, value = part.partition("=")
-            if name == "file" and value:
-                places.append(Path(value))
-    return places
+    from .._kick.options import task_options
+
+    places = [grid.kick.get("data")]
+    places += [task_options(task)[1].get("file") for task in grid.kick.get("tasks", [])]
+    return [Path(place) for place in places if place]
