@@ -62,7 +62,8 @@ TEST_CASE("chat_templates: one's own can be added") {
                        }});
   CHECK(chat_prompt("shout", kTwoTurns) == "Again.!");
   chat_templates().remove("shout");
-  CHECK_THROWS_WITH(chat_prompt("shout", kTwoTurns),
-                    Catch::Contains("unknown chat template 'shout'; known: chatml, llama-2, model, none, "
-                                    "vicuna_v1.1"));
+  CHECK_THROWS_WITH(
+      chat_prompt("shout", kTwoTurns),
+      Catch::Contains("unknown chat template 'shout'; known: chatml, llama-2, model, none, "
+                      "vicuna_v1.1"));
 }
