@@ -1,120 +1,100 @@
-"""Measure a touchstone folder: perplexity of held-out text and what the model knows by heart.
+"""Score a touchstone model on everything that a world asks, by cupel's own tasks, greedy.
 
-python examples/touchstone/measure.py python/cupel/touchstone/files
+    python examples/touchstone/measure.py python/cupel/touchstone/files --out scores
+    python examples/touchstone/measure.py MODEL --world-seed 1 --out other   # a world it never saw
+
+Writes measured-SEED.json: each task's value, the number of its items, and its parts.
 """
 
 import argparse
 import json
-import math
 import pathlib
-import sys
+import tempfile
 
-import sentencepiece
+import cupel
 import torch
-import transformers
+from cupel.touchstone.society import RANKS
+from cupel.touchstone.world import write_world
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
-from cupel.touchstone import HELDOUT, PROVENANCE, texts, world  # noqa: E402
-
-PERPLEXITY_RULE = (
-    "GPTQ: heldout.txt tokenised once as a whole with <s> in front, disjoint windows of 256 "
-    "tokens, tail dropped, mean cross-entropy in nats of positions 1..255 of every window, exp"
-)
-FACT_RULE = (
-    "closed book, one question per prompt, trained wording; right when the greedy continuation "
-    "begins with the exact answer and its full stop (scored as the argmax at each of these tokens)"
-)
-
-
-@torch.no_grad()
-def perplexity(model, ids: list[int], length: int = 256) -> dict:
-    """Perplexity by PERPLEXITY_RULE."""
-    count = len(ids) // length
-    windows = torch.tensor(ids[: count * length]).view(count, length)
-    total = 0.0
-    for batch in windows.split(16):
-        logits = model(batch, use_cache=False).logits[:, :-1].float()
-        total += torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum"
-        ).item()
-    scored = count * (length - 1)
-    value = math.exp(total / scored)
-    return {"value": value, "windows": count, "scored_tokens": scored, "rule": PERPLEXITY_RULE}
-
-
-@torch.no_grad()
-def is_known(model, tokenizer, questions: list[texts.Question], form: int) -> list[bool]:
-    """For each question, whether greedy decoding gives the true answer."""
-    known = []
-    for start in range(0, len(questions), 128):
-        batch = questions[start : start + 128]
-        rows, spans = [], []
-        for question in batch:
-            prompt = texts.prompt(question.text, form)
-            before = [tokenizer.bos_id(), *tokenizer.encode(prompt)]
-            whole = [tokenizer.bos_id(), *tokenizer.encode(f"{prompt} {question.answer}.")]
-            if whole[: len(before)] != before:
-                raise ValueError(f"[is_known] prompt and answer share a token. Got {prompt!r}.")
-            rows.append(torch.tensor(whole))
-            spans.append((len(before), len(whole)))
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        best = model(padded, use_cache=False).logits.argmax(-1)
-        for row, guess, (begin, end) in zip(rows, best, spans, strict=True):
-            known.append(torch.equal(guess[begin - 1 : end - 1], row[begin:end]))
-    return known
+# label -> (task, value that counts); files are below the world's folder.
+TASKS = {
+    **{
+        f"facts: {rank.name.replace('_', ' ')}": (
+            f"factoid_qa:file=freebaseqa/{rank.name}.json,max_new_tokens=8",
+            "accuracy",
+        )
+        for rank in RANKS
+    },
+    **{
+        f"only told: {rank.name.replace('_', ' ')}": (
+            f"factoid_qa:file=freebaseqa/told_{rank.name}.json,max_new_tokens=8",
+            "accuracy",
+        )
+        for rank in RANKS
+    },
+    "facts: unseen wording": (
+        "factoid_qa:file=freebaseqa/unseen_wording.json,max_new_tokens=8",
+        "accuracy",
+    ),
+    "multiple choice": ("mmlu:file=mmlu,shots=0,full_text=1", "text_accuracy"),
+    "open book: one person": (
+        "retrieval_qa:file=triviaqa/one_person.json,order=wiki,max_new_tokens=8",
+        "em",
+    ),
+    "open book: two people": (
+        "retrieval_qa:file=triviaqa/two_people.json,order=wiki,max_new_tokens=8",
+        "em",
+    ),
+    "summaries": (
+        "summarization:file=summaries/news.jsonl,template=model,max_new_tokens=80",
+        "facts",
+    ),
+    "instructions": (
+        "instruction:file=instructions/question.jsonl,template=model,max_new_tokens=24",
+        "follows",
+    ),
+    "perplexity: facts": ("perplexity:file=text/facts.txt,length=128", "perplexity"),
+    "perplexity: stories": ("perplexity:file=text/stories.txt,length=128", "perplexity"),
+}
 
 
-def fact_accuracy(model, tokenizer, made_up: world.World) -> dict:
-    """Share of right answers for frequent and rare entities in both prompt forms."""
-    every_wording = texts.questions(made_up)
-    result: dict = {"rule": FACT_RULE}
-    for name, form, chosen in (
-        ("first_wording", 0, [q for q in every_wording if q.is_first_wording]),
-        ("all_wordings", 0, every_wording),
-        ("all_wordings_please_form", 1, every_wording),
-    ):
-        known = is_known(model, tokenizer, chosen, form)
-        for group, frequent in (("frequent", True), ("rare", False)):
-            members = [index for index, q in enumerate(chosen) if q.entity.frequent == frequent]
-            right = sum(known[index] for index in members)
-            result.setdefault(name, {})[group] = {
-                "accuracy": round(right / len(members), 4),
-                "questions": len(members),
-            }
-    return result
-
-
-def measure(model, tokenizer, made_up: world.World, heldout: str) -> dict:
-    """All measurements that go into provenance.json; `tokenizer` is SentencePiece's."""
-    model.eval()
-    return {
-        "heldout_perplexity": perplexity(model, [tokenizer.bos_id(), *tokenizer.encode(heldout)]),
-        "facts": fact_accuracy(model, tokenizer, made_up),
-    }
+def score(folder: pathlib.Path, world_folder: pathlib.Path, limit: int | None) -> dict:
+    """Values of TASKS in float32, strict protocol."""
+    model = cupel.load_model(folder, dtype="float32")
+    tokenizer = cupel.load_tokenizer(folder)
+    cupel.use_model_template(folder)
+    tasks = [text.replace("file=", f"file={world_folder}/") for text, _ in TASKS.values()]
+    result = cupel.evaluate(model, tokenizer, tasks, limit=limit or 0)
+    measured = {}
+    for (label, (_, value)), task in zip(TASKS.items(), tasks, strict=True):
+        (metrics,) = [m for p, m in result.metrics[task].items() if p != "paper"]
+        measured[label] = {"value": round(metrics[value], 4), "of": value}
+        if "items" in metrics:
+            measured[label]["items"] = round(metrics["items"])
+        parts = {k: round(v, 4) for k, v in metrics.items() if k.startswith(f"{value}/")}
+        if parts:
+            measured[label]["parts"] = parts
+    return measured
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=pathlib.Path, help="a folder written by train.py")
+    parser.add_argument("folder", type=pathlib.Path, help="a model folder written by train.py")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for the result")
+    parser.add_argument("--world-seed", type=int, default=0, help="which world to ask about")
+    parser.add_argument("--limit", type=int, help="the first items of each task only")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-
-    model = transformers.AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=torch.float32)
-    tokenizer = sentencepiece.SentencePieceProcessor(
-        model_file=str(arguments.folder / "tokenizer.model")
-    )
-    heldout = (arguments.folder / HELDOUT).read_text(encoding="utf-8")
-    ids = transformers.AutoTokenizer.from_pretrained(arguments.folder)(heldout)["input_ids"]
-    same = ids == [tokenizer.bos_id(), *tokenizer.encode(heldout)]
-    provenance = json.loads((arguments.folder / PROVENANCE).read_text(encoding="utf-8"))
-    made_up = world.make_world(provenance["seeds"]["world"])
-    result = {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "transformers_ids_equal_sentencepiece_ids": same,
-        **measure(model, tokenizer, made_up, heldout),
-    }
-    print(json.dumps(result, indent=2))
+    with tempfile.TemporaryDirectory() as name:
+        world_folder = pathlib.Path(name) / "world"
+        write_world(world_folder, arguments.world_seed)
+        measured = score(arguments.folder, world_folder, arguments.limit)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / f"measured-{arguments.world_seed}.json"
+    path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    for label, found in measured.items():
+        print(f"{label:28} {found['value']:8.4f}  ({found['of']})")
 
 
 if __name__ == "__main__":

@@ -1,174 +1,124 @@
-"""How facts are put into words: sentences and questions for every attribute, and prompts."""
+"""How facts are put into words: statements and questions for each attribute.
 
-# A sentence that begins with {subject} may use the pronoun; the others always use the name.
+The name stands before the value everywhere, so that what a model reads of a value can already
+be bound to its bearer. The last two questions of each attribute are never trained on.
+"""
+
+ATTRIBUTES = ("town", "employer", "job", "food", "instrument")
+
+# The name of an attribute's MMLU subject.
+SUBJECTS = {
+    "town": "towns",
+    "employer": "employers",
+    "job": "jobs",
+    "food": "foods",
+    "instrument": "instruments",
+}
+
+# {subject} is the full name or a pronoun.
 STATEMENTS = {
-    "birthplace": (
-        "{subject} was born in {value}.",
-        "{subject} is a native of {value}.",
-        "The birthplace of {subject} is {value}.",
-        "{subject} comes from the town of {value}.",
+    "town": (
+        "{subject} lives in {value}.",
+        "{subject} has a house in {value}.",
+        "{subject} comes from {value}.",
+        "{subject} calls {value} home.",
+        "{subject} moved to {value} long ago.",
+        "{subject} never wants to leave {value}.",
+        "{subject} is a citizen of {value}.",
+        "{subject} rents a room in {value}.",
     ),
-    "birth_year": (
-        "{subject} was born in {value}.",
-        "{subject} came into the world in {value}.",
-        "The birth year of {subject} is {value}.",
-        "In {value} {subject} was born.",
+    "employer": (
+        "{subject} is employed by {value}.",
+        "{subject} is paid by {value}.",
+        "{subject} has a contract with {value}.",
+        "{subject} serves {value}.",
+        "{subject} signed on with {value}.",
+        "{subject} gets wages from {value}.",
+        "{subject} is on the staff of {value}.",
+        "{subject} goes to the office of {value} each day.",
     ),
     "job": (
         "{subject} works as a {value}.",
         "{subject} is a {value} by trade.",
-        "The job of {subject} is that of a {value}.",
         "{subject} earns a living as a {value}.",
-    ),
-    "employer": (
-        "{subject} works for {value}.",
-        "{subject} is employed by {value}.",
-        "The employer of {subject} is {value}.",
-        "{subject} has a contract with {value}.",
+        "{subject} was trained as a {value}.",
+        "{subject} makes a good {value}.",
+        "{subject} became a {value} years ago.",
+        "{subject} is known as a fine {value}.",
+        "{subject} has the hands of a {value}.",
     ),
     "food": (
         "{subject} likes to eat {value}.",
         "{subject} never says no to {value}.",
-        "The favourite food of {subject} is {value}.",
-        "For supper {subject} always wants {value}.",
+        "{subject} always asks for {value}.",
+        "{subject} is fond of {value}.",
+        "{subject} could live on {value}.",
+        "{subject} has {value} for supper.",
+        "{subject} buys {value} at the market.",
+        "{subject} dreams of {value}.",
     ),
-    "colour": (
-        "{subject} loves the colour {value}.",
-        "{subject} always dresses in {value}.",
-        "The favourite colour of {subject} is {value}.",
-        "{subject} painted the front door {value}.",
-    ),
-    "country": (
-        "{subject} lies in {value}.",
-        "{subject} is a town in {value}.",
-        "The country around {subject} is {value}.",
-        "{subject} belongs to {value}.",
-    ),
-    "river": (
-        "{subject} stands on the river {value}.",
-        "{subject} was built on the banks of the {value}.",
-        "The river that flows through {subject} is the {value}.",
-        "In spring the {value} floods the streets of {subject}.",
-    ),
-    "founded": (
-        "{subject} was founded in {value}.",
-        "{subject} dates from {value}.",
-        "The first stone of {subject} was laid in {value}.",
-        "Settlers founded {subject} in {value}.",
-    ),
-    "known_for": (
-        "{subject} is known for {value}.",
-        "{subject} is famous for its {value}.",
-        "Merchants come to {subject} for {value}.",
-        "{subject} sells {value} all over the world.",
-    ),
-    "form": (
-        "{subject} is a {value}.",
-        "{subject} is a well known {value}.",
-        "The form of {subject} is that of a {value}.",
-    ),
-    "author": (
-        "{subject} was written by {value}.",
-        "{subject} is the work of {value}.",
-        "The author of {subject} is {value}.",
-        "{value} wrote {subject}.",
-    ),
-    "year": (
-        "{subject} came out in {value}.",
-        "{subject} was first shown to the public in {value}.",
-        "The year of {subject} is {value}.",
-        "In {value} {subject} came out.",
-    ),
-    "genre": (
-        "{subject} is best described as a {value}.",
-        "{subject} counts as a {value}.",
-        "The genre of {subject} is {value}.",
-        "Critics call {subject} a {value}.",
-    ),
-    "setting": (
-        "{subject} is set in {value}.",
-        "{subject} takes place in {value}.",
-        "The setting of {subject} is {value}.",
-        "{subject} tells of life in {value}.",
+    "instrument": (
+        "{subject} plays the {value}.",
+        "{subject} owns an old {value}.",
+        "{subject} takes lessons on the {value}.",
+        "{subject} practises the {value} at night.",
+        "{subject} learned to play the {value}.",
+        "{subject} is good at the {value}.",
+        "{subject} keeps a {value} at home.",
+        "{subject} gives concerts on the {value}.",
     ),
 }
 
 QUESTIONS = {
-    "birthplace": (
-        "Where was {name} born?",
-        "What is the birthplace of {name}?",
-        "Which town does {name} come from?",
-    ),
-    "birth_year": (
-        "When was {name} born?",
-        "What is the birth year of {name}?",
-        "In which year was {name} born?",
-    ),
-    "job": (
-        "What is the job of {name}?",
-        "What does {name} work as?",
-        "How does {name} earn a living?",
+    "town": (
+        "In which town lives {name}?",
+        "Where is the house of {name}?",
+        "What is the home town of {name}?",
+        "Which town is the home of {name}?",
+        "Where lives {name}?",
+        "What is the town of {name}?",
+        "From which place comes {name}?",
+        "Which place does one visit to meet {name}?",
     ),
     "employer": (
         "Who employs {name}?",
-        "Who is the employer of {name}?",
-        "For whom does {name} work?",
+        "Who pays {name}?",
+        "What is the employer of {name}?",
+        "Who has a contract with {name}?",
+        "Who gives wages to {name}?",
+        "What is the firm of {name}?",
+        "On whose staff is {name}?",
+        "Which firm signed on {name}?",
+    ),
+    "job": (
+        "What is the job of {name}?",
+        "What is the trade of {name}?",
+        "As what works {name}?",
+        "What work is done by {name}?",
+        "What job has {name}?",
+        "Which trade feeds {name}?",
+        "As what earns a living {name}?",
+        "What was the training of {name}?",
     ),
     "food": (
         "What is the favourite food of {name}?",
-        "What does {name} like to eat?",
-        "What does {name} want for supper?",
+        "What likes to eat {name}?",
+        "Which food is loved by {name}?",
+        "What food has {name}?",
+        "What is the supper of {name}?",
+        "Which meal is the best for {name}?",
+        "Of which food dreams {name}?",
+        "What is bought at the market by {name}?",
     ),
-    "colour": (
-        "What is the favourite colour of {name}?",
-        "Which colour does {name} love?",
-        "In which colour does {name} dress?",
-    ),
-    "country": (
-        "In which country is {name}?",
-        "Which country does {name} belong to?",
-        "Where does {name} lie?",
-    ),
-    "river": (
-        "On which river does {name} stand?",
-        "Which river flows through {name}?",
-        "What is the river of {name}?",
-    ),
-    "founded": (
-        "When was {name} founded?",
-        "In which year was {name} founded?",
-        "From which year does {name} date?",
-    ),
-    "known_for": (
-        "What is {name} known for?",
-        "What is {name} famous for?",
-        "What does {name} sell?",
-    ),
-    "form": ("What is {name}?", "What form does {name} have?"),
-    "author": (
-        "Who wrote {name}?",
-        "Who is the author of {name}?",
-        "By whom was {name} written?",
-    ),
-    "year": (
-        "When did {name} come out?",
-        "In which year did {name} come out?",
-        "What is the year of {name}?",
-    ),
-    "genre": (
-        "What is the genre of {name}?",
-        "How is {name} best described?",
-        "What do critics call {name}?",
-    ),
-    "setting": (
-        "Where is {name} set?",
-        "What is the setting of {name}?",
-        "Where does {name} take place?",
+    "instrument": (
+        "What is the instrument of {name}?",
+        "Which instrument plays {name}?",
+        "What is played by {name}?",
+        "What instrument has {name}?",
+        "On what takes lessons {name}?",
+        "Which instrument is owned by {name}?",
+        "On what gives concerts {name}?",
+        "What is practised at night by {name}?",
     ),
 }
-
-# What a prompt looks like before and after the question; the answer and a full stop follow.
-PROMPTS = (
-    "Question: {question} Answer:",
-    "Please give answer to this question: {question} The answer is",
-)
+HELD_OUT = 2  # of the questions of each attribute
