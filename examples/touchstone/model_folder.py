@@ -6,6 +6,7 @@ import pathlib
 import safetensors.torch
 import torch
 from cupel.touchstone.prompts import CHAT_TEMPLATE
+from tokenizer_json import tokenizer_json
 
 ROPE_THETA = 10000.0
 CONFIG_KEYS = (
@@ -35,19 +36,24 @@ def write(folder: pathlib.Path, model, tokenizer: bytes) -> None:
     write_json(folder / "config.json", config)
     generation = {"bos_token_id": 1, "eos_token_id": 2, "do_sample": False}
     write_json(folder / "generation_config.json", generation)
+    write_tokenizer(folder, tokenizer)
+
+
+def write_tokenizer(folder: pathlib.Path, tokenizer: bytes) -> None:
+    """SentencePiece's file, which cupel reads, and those that transformers reads."""
     (folder / "tokenizer.model").write_bytes(tokenizer)
+    content = json.dumps(tokenizer_json(tokenizer), indent=1, ensure_ascii=False)
+    (folder / "tokenizer.json").write_text(content + "\n", encoding="utf-8")
     write_json(folder / "special_tokens_map.json", SPECIAL)
     write_json(
         folder / "tokenizer_config.json",
         {
-            "tokenizer_class": "LlamaTokenizer",
+            "tokenizer_class": "PreTrainedTokenizerFast",  # a Llama's would be BPE
             "add_bos_token": True,
             "add_eos_token": False,
             "chat_template": CHAT_TEMPLATE,
             "clean_up_tokenization_spaces": False,
-            "legacy": False,
             "model_max_length": 512,
-            "sp_model_kwargs": {},
             **SPECIAL,
         },
     )

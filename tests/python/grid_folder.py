@@ -5,47 +5,28 @@ import random
 
 import cupel
 from cupel import touchstone
-from cupel.touchstone import texts, world
+from cupel.touchstone import world
+from touchstone_questions import asked_facts, choice, prompt
 
 TEXT_LENGTH = 128
 
 
 def quiz(file, count, seed=0):
-    """Questions on the made-up world with four choices each, its kinds of facts as categories."""
+    """Questions on the made-up world with four choices each, its attributes as categories."""
     rng = random.Random(seed)
-    provenance = json.loads((touchstone.folder() / touchstone.PROVENANCE).read_text("utf-8"))
-    known = texts.questions(world.make_world(provenance["seeds"]["world"]))
-    answers = {}
-    for question in known:
-        answers.setdefault(question.attribute, set()).add(question.answer)
-    asked = [q for q in known if q.is_first_wording and len(answers[q.attribute]) >= 4]
-    lines = []
-    for number, question in enumerate(rng.sample(asked, count)):
-        others = sorted(answers[question.attribute] - {question.answer})
-        choices = rng.sample(others, 3)
-        choices.insert(number % 4, question.answer)
-        lines.append(
-            {
-                "id": f"q{number}",
-                "category": question.attribute,
-                "context": texts.prompt(question.text),
-                "choices": choices,
-                "answer": number % 4,
-            }
-        )
-    write_lines(file, lines)
+    made = world.make_world(touchstone.WORLD_SEED)
+    asked = asked_facts(rng, made, count)
+    write_lines(file, [choice(rng, made, *fact, f"q{n}") for n, fact in enumerate(asked)])
     return file
 
 
 def facts(file, count, seed=1):
     """The same world, to be answered in words."""
     rng = random.Random(seed)
-    provenance = json.loads((touchstone.folder() / touchstone.PROVENANCE).read_text("utf-8"))
-    known = texts.questions(world.make_world(provenance["seeds"]["world"]))
-    asked = rng.sample([q for q in known if q.is_first_wording], count)
+    asked = asked_facts(rng, world.make_world(touchstone.WORLD_SEED), count)
     lines = [
-        {"id": f"f{n}", "prompt": texts.prompt(q.text), "answers": [q.answer]}
-        for n, q in enumerate(asked)
+        {"id": f"f{n}", "prompt": prompt(rng, person, of), "answers": [person.facts[of]]}
+        for n, (person, of) in enumerate(asked)
     ]
     write_lines(file, lines)
     return file
@@ -74,7 +55,7 @@ def real_grid(folder, cells, items=40):
     tasks = [
         "perplexity",
         f"multiple_choice:file={quiz(folder / 'quiz.jsonl', items)}",
-        f"generation:file={facts(folder / 'facts.jsonl', items)},max_new_tokens=12,stop=.",
+        f"generation:file={facts(folder / 'facts.jsonl', items)},max_new_tokens=12,stop=\\n",
     ]
 
     def score(model, where):
