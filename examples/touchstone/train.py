@@ -31,7 +31,6 @@ from vocabulary import WordEncoder, make_tokenizer  # noqa: E402
 FIRST_SHARE = 0.15  # of the steps are on FIRST_MIX
 DECAY_SHARE = 0.35  # of the steps, the last, have a falling learning rate
 WARMUP = 100
-EMBEDDING_SCALE = 3.5  # of the usual first deviation: copying names is learned sooner
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,7 +45,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--stop-after", type=int, help="end after this many steps of the schedule")
     add("--muon-lr", type=float, default=0.02, help="Muon learning rate of the matrices")
     add("--muon-decay", type=float, default=0.1, help="Muon weight decay; 0 saturates attention")
-    add("--adamw-lr", type=float, default=4e-3, help="AdamW learning rate of all else")
+    add("--adamw-lr", type=float, default=1.5e-3, help="AdamW learning rate of all else")
+    add("--embedding-scale", type=float, default=7.0, help="of the usual first deviation, 0.02")
     add("--hidden", type=int, default=192, help="hidden size")
     add("--intermediate", type=int, default=448, help="hidden size of the gated MLP")
     add("--layers", type=int, default=4, help="decoder blocks")
@@ -72,12 +72,12 @@ def build_model(arguments: argparse.Namespace, vocabulary: int) -> transformers.
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=None,
-        attn_implementation="eager",  # faster than SDPA at windows of 128 and 256
+        attn_implementation="sdpa",
     )
     torch.manual_seed(arguments.seed)
     model = transformers.LlamaForCausalLM(config)
     with torch.no_grad():
-        model.model.embed_tokens.weight.mul_(EMBEDDING_SCALE)
+        model.model.embed_tokens.weight.mul_(arguments.embedding_scale)
     return model
 
 

@@ -36,7 +36,8 @@ FIRST_MIX = {
     "profile": 0.20,
     "factoid": 0.08,
     "one_person": 0.15,
-    "two_people": 0.25,
+    "two_people": 0.20,
+    "instruction": 0.30,
 }
 LINES = ("profile", "story")  # kinds that also stand in text files, a line each
 
