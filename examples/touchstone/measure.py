@@ -3,11 +3,13 @@
     python examples/touchstone/measure.py python/cupel/touchstone/files --out scores
     python examples/touchstone/measure.py MODEL --world-seed 1 --out other   # a world it never saw
 
-Writes measured-SEED.json: each task's value, the number of its items, and its parts.
+Writes measured-SEED.json: each task's value, that of its first items, how many there are,
+and its parts.
 """
 
 import argparse
 import json
+import math
 import pathlib
 import tempfile
 
@@ -16,46 +18,58 @@ import torch
 from cupel.touchstone.society import RANKS
 from cupel.touchstone.world import write_world
 
+FIRST = 24  # items whose value stands apart, so that a test can measure it again
+
 # label -> (task, value that counts); files are below the world's folder.
 TASKS = {
     **{
         f"facts: {rank.name.replace('_', ' ')}": (
-            f"factoid_qa:file=freebaseqa/{rank.name}.json,max_new_tokens=8",
+            f"factoid_qa:file=freebaseqa/{rank.name}.json,max_new_tokens=8,protocols=strict",
             "accuracy",
         )
         for rank in RANKS
     },
     **{
         f"only told: {rank.name.replace('_', ' ')}": (
-            f"factoid_qa:file=freebaseqa/told_{rank.name}.json,max_new_tokens=8",
+            f"factoid_qa:file=freebaseqa/told_{rank.name}.json,max_new_tokens=8,protocols=strict",
             "accuracy",
         )
         for rank in RANKS
     },
     "facts: unseen wording": (
-        "factoid_qa:file=freebaseqa/unseen_wording.json,max_new_tokens=8",
+        "factoid_qa:file=freebaseqa/unseen_wording.json,max_new_tokens=8,protocols=strict",
         "accuracy",
     ),
-    "multiple choice": ("mmlu:file=mmlu,shots=0,full_text=1", "text_accuracy"),
+    "multiple choice": ("mmlu:file=mmlu,shots=0,full_text=1,protocols=strict", "text_accuracy"),
     "open book: one person": (
-        "retrieval_qa:file=triviaqa/one_person.json,order=wiki,max_new_tokens=8",
+        "retrieval_qa:file=triviaqa/one_person.json,order=wiki,max_new_tokens=8,protocols=strict",
         "em",
     ),
     "open book: two people": (
-        "retrieval_qa:file=triviaqa/two_people.json,order=wiki,max_new_tokens=8",
+        "retrieval_qa:file=triviaqa/two_people.json,order=wiki,max_new_tokens=8,protocols=strict",
         "em",
     ),
     "summaries": (
-        "summarization:file=summaries/news.jsonl,template=model,max_new_tokens=80",
+        "summarization:file=summaries/news.jsonl,template=model,max_new_tokens=80,protocols=strict",
         "facts",
     ),
     "instructions": (
-        "instruction:file=instructions/question.jsonl,template=model,max_new_tokens=24",
+        "instruction:file=instructions/question.jsonl,template=model,max_new_tokens=24,"
+        "temperature=0,protocols=strict",
         "follows",
     ),
     "perplexity: facts": ("perplexity:file=text/facts.txt,length=128", "perplexity"),
     "perplexity: stories": ("perplexity:file=text/stories.txt,length=128", "perplexity"),
 }
+
+
+def of_first(result: cupel.EvalResult, task: str, value: str) -> float:
+    """The value over the first items, or windows, of a task."""
+    if value == "perplexity":
+        losses = result.perplexities[task].window_losses[:FIRST]
+        return math.exp(sum(losses) / len(losses))
+    values = [item.values[value] for item in result.items(task, "strict")[:FIRST]]
+    return sum(values) / len(values)
 
 
 def score(folder: pathlib.Path, world_folder: pathlib.Path, limit: int | None) -> dict:
@@ -66,11 +80,16 @@ def score(folder: pathlib.Path, world_folder: pathlib.Path, limit: int | None) -
     tasks = [text.replace("file=", f"file={world_folder}/") for text, _ in TASKS.values()]
     result = cupel.evaluate(model, tokenizer, tasks, limit=limit or 0)
     measured = {}
-    for (label, (_, value)), task in zip(TASKS.items(), tasks, strict=True):
-        (metrics,) = [m for p, m in result.metrics[task].items() if p != "paper"]
-        measured[label] = {"value": round(metrics[value], 4), "of": value}
-        if "items" in metrics:
-            measured[label]["items"] = round(metrics["items"])
+    for (label, (_, value)), text in zip(TASKS.items(), tasks, strict=True):
+        name = text.split(":")[0]
+        alone = sum(one.startswith(name + ":") for one in tasks) == 1
+        task = name if alone else text  # how evaluate() names it
+        (metrics,) = result.metrics[task].values()
+        first = of_first(result, task, value)
+        measured[label] = {"value": round(metrics[value], 4), "of": value, "first": round(first, 4)}
+        measured[label]["items"] = round(metrics.get("items", 0)) or len(
+            result.perplexities[task].window_losses
+        )
         parts = {k: round(v, 4) for k, v in metrics.items() if k.startswith(f"{value}/")}
         if parts:
             measured[label]["parts"] = parts

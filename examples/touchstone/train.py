@@ -33,7 +33,7 @@ DECAY_SHARE = 0.35  # of the steps, the last, have a falling learning rate
 WARMUP = 100
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--threads", type=int, default=2, help="torch threads")
     add("--log-every", type=int, default=50, help="steps between lines of the log")
     add("--check-every", type=int, default=500, help="steps between quick checks and checkpoints")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def build_model(arguments: argparse.Namespace, vocabulary: int) -> transformers.LlamaForCausalLM:
@@ -156,6 +156,10 @@ class Run:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        # Steps behind the checkpoint come again, and so do their lines.
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        self.log.write_text("".join(kept), encoding="utf-8")
 
     def save(self) -> None:
         state = {
@@ -174,6 +178,26 @@ class Run:
             log.write(json.dumps(line) + "\n")
         print(" ".join(f"{key} {value}" for key, value in line.items()), flush=True)
 
+    def one_step(self, ids: torch.Tensor, weights: torch.Tensor) -> float:
+        """One step of the schedule on a batch; its loss before the step."""
+        arguments = self.arguments
+        factor = learning_rate(self.step, arguments.steps)
+        peaks = (arguments.muon_lr, arguments.adamw_lr)
+        for optimizer, peak in zip(self.optimizers, peaks, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
+        loss = weighted_loss(self.model, ids, weights)
+        if not math.isfinite(loss.item()):
+            raise SystemExit(f"[train] the loss is finite. Got {loss} in step {self.step}.")
+        self.model.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self.tokens += ids.numel()
+        return loss.item()
+
     def train(self) -> None:
         arguments = self.arguments
         batches = iter(Batches(self.world, self.encoder, arguments))
@@ -183,24 +207,7 @@ class Run:
         recent: list[float] = []
         since = time.monotonic()
         while self.step < end:
-            factor = learning_rate(self.step, arguments.steps)
-            for optimizer, peak in zip(
-                self.optimizers, (arguments.muon_lr, arguments.adamw_lr), strict=True
-            ):
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * factor
-            ids, weights = next(batches)
-            loss = weighted_loss(self.model, ids, weights)
-            if not math.isfinite(loss.item()):
-                raise SystemExit(f"[train] the loss is finite. Got {loss} in step {self.step}.")
-            self.model.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
-            self.step += 1
-            self.tokens += ids.numel()
-            recent.append(loss.item())
+            recent.append(self.one_step(*next(batches)))
             if self.step % arguments.log_every == 0 or self.step == end:
                 now = time.monotonic()
                 self.seconds += now - since
@@ -221,8 +228,8 @@ class Run:
                 since = time.monotonic()
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(given: list[str] | None = None) -> None:
+    arguments = parse_arguments(given)
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     run = Run(arguments)

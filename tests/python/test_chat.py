@@ -184,7 +184,9 @@ def test_a_folders_own_template_is_the_one_called_model(tmp_path, command):
     task = f"instruction:file={tmp_path / 'q.jsonl'},template=model,max_new_tokens=4"
     done = command("evaluate", folder, "--tasks", task, "--out", tmp_path / "own")
     assert done.returncode == 0, done.stderr
-    done = command("evaluate", touchstone.folder(), "--tasks", task)
+    del config["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    done = command("evaluate", folder, "--tasks", task)
     assert done.returncode != 0 and "chat template" in done.stderr
     # The judge reads the questions again, which asks nothing of the template.
     judged = cupel.judge(tmp_path / "own", lambda request: "[[5]]", data=tmp_path / "q.jsonl")
