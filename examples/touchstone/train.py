@@ -34,63 +34,31 @@ DECAY_SHARE = 0.35  # of the steps, the last, have a falling learning rate
 WARMUP = 100
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add(
-        "--out",
-        type=pathlib.Path,
-        required=True,
-        help="folder of the run (made if missing)",
-    )
+    add("--out", type=pathlib.Path, required=True, help="folder of the run (made if missing)")
     add("--world-seed", type=int, default=0, help="which made-up world")
     add("--seed", type=int, default=0, help="initial weights and training documents")
     add("--steps", type=int, default=4000, help="optimiser steps, fixed in advance")
     add("--stop-after", type=int, help="end after this many steps of the schedule")
-    add(
-        "--muon-lr", type=float, default=0.02, help="Muon learning rate of the matrices"
-    )
-    add(
-        "--muon-decay",
-        type=float,
-        default=0.1,
-        help="Muon weight decay; 0 saturates attention",
-    )
-    add(
-        "--adamw-lr", type=float, default=1.5e-3, help="AdamW learning rate of all else"
-    )
-    add(
-        "--embedding-scale",
-        type=float,
-        default=7.0,
-        help="of the usual first deviation, 0.02",
-    )
+    add("--muon-lr", type=float, default=0.02, help="Muon learning rate of the matrices")
+    add("--muon-decay", type=float, default=0.1, help="Muon weight decay; 0 saturates attention")
+    add("--adamw-lr", type=float, default=1.5e-3, help="AdamW learning rate of all else")
+    add("--embedding-scale", type=float, default=7.0, help="of the usual first deviation, 0.02")
     add("--hidden", type=int, default=192, help="hidden size")
     add("--intermediate", type=int, default=448, help="hidden size of the gated MLP")
     add("--layers", type=int, default=4, help="decoder blocks")
     add("--heads", type=int, default=6, help="attention heads")
-    add(
-        "--processes",
-        type=int,
-        default=2,
-        help="each runs its rows of a batch on one core",
-    )
+    add("--processes", type=int, default=2, help="each runs its rows of a batch on one core")
     add("--log-every", type=int, default=50, help="steps between lines of the log")
-    add(
-        "--check-every",
-        type=int,
-        default=500,
-        help="steps between quick checks and checkpoints",
-    )
-    return parser.parse_args()
+    add("--check-every", type=int, default=500, help="steps between quick checks and checkpoints")
+    return parser.parse_args(given)
 
 
-def build_model(
-    arguments: argparse.Namespace, vocabulary: int
-) -> transformers.LlamaForCausalLM:
+def build_model(arguments: argparse.Namespace, vocabulary: int) -> transformers.LlamaForCausalLM:
     config = transformers.LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=arguments.hidden,
@@ -114,20 +82,14 @@ def build_model(
     return model
 
 
-def make_optimizers(
-    model, arguments: argparse.Namespace
-) -> list[torch.optim.Optimizer]:
+def make_optimizers(model, arguments: argparse.Namespace) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for embeddings and norms."""
-    matrices = [
-        p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name
-    ]
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     known = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in known]
     return [
         Muon(matrices, lr=arguments.muon_lr, weight_decay=arguments.muon_decay),
-        torch.optim.AdamW(
-            rest, lr=arguments.adamw_lr, betas=(0.9, 0.98), weight_decay=0.01
-        ),
+        torch.optim.AdamW(rest, lr=arguments.adamw_lr, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
 
@@ -139,9 +101,7 @@ def learning_rate(step: int, steps: int) -> float:
 class Batches:
     """The batch of each step, the same whether or not the run was interrupted."""
 
-    def __init__(
-        self, world, encoder: WordEncoder, arguments: argparse.Namespace
-    ) -> None:
+    def __init__(self, world, encoder: WordEncoder, arguments: argparse.Namespace) -> None:
         self._documents = DocumentStream(world, arguments.seed + 1)
         self._step = 0
         rng = random.Random(f"lines {arguments.seed}")
@@ -157,7 +117,7 @@ class Batches:
 
 
 def weighted_loss(
-    model, ids: torch.Tensor, weights: torch.Tensor, whole: float
+    model, ids: torch.Tensor, weights: torch.Tensor, whole: torch.Tensor
 ) -> torch.Tensor:
     """The part of these rows in the loss of a batch whose weights add up to `whole`."""
     logits = model(ids, use_cache=False).logits[:, :-1]
@@ -167,18 +127,22 @@ def weighted_loss(
     return (losses * weights[:, 1:].flatten()).sum() / whole
 
 
+def place() -> tuple[int, int]:
+    """Which of how many processes this is."""
+    if not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
 def add_up(model, loss: torch.Tensor) -> float:
     """Adds up the gradients of all processes, and their losses."""
+    if place()[1] == 1:
+        return loss.item()
     gradients = [parameter.grad for parameter in model.parameters()]
-    whole = torch.cat(
-        [*(gradient.flatten() for gradient in gradients), loss.detach().view(1)]
-    )
+    whole = torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach().view(1)])
     distributed.all_reduce(whole)
-    for gradient, part in zip(
-        gradients,
-        whole[:-1].split([gradient.numel() for gradient in gradients]),
-        strict=True,
-    ):
+    parts = whole[:-1].split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
     return whole[-1].item()
 
@@ -188,7 +152,7 @@ class Run:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
-        self.first = distributed.get_rank() == 0  # the process that writes
+        self.first = place()[0] == 0  # the process that writes
         self.world = make_world(arguments.world_seed)
         self.tokenizer = make_tokenizer(self.world)
         self.encoder = WordEncoder(self.tokenizer)
@@ -204,6 +168,8 @@ class Run:
 
     def restore(self) -> None:
         if not self.state.exists():
+            if self.first:
+                self.log.write_text("", encoding="utf-8")
             return
         state = torch.load(self.state, weights_only=True)
         if state["settings"] != self.settings():
@@ -213,11 +179,13 @@ class Run:
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step, self.tokens, self.seconds = (
-            state["step"],
-            state["tokens"],
-            state["seconds"],
-        )
+        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        if not self.first:
+            return
+        # Steps behind the checkpoint come again, and so do their lines.
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        self.log.write_text("".join(kept), encoding="utf-8")
 
     def save(self) -> None:
         state = {
@@ -238,6 +206,29 @@ class Run:
             log.write(json.dumps(line) + "\n")
         print(" ".join(f"{key} {value}" for key, value in line.items()), flush=True)
 
+    def one_step(self, ids: torch.Tensor, weights: torch.Tensor) -> float:
+        """One step of the schedule on a batch; its loss before the step."""
+        arguments = self.arguments
+        factor = learning_rate(self.step, arguments.steps)
+        peaks = (arguments.muon_lr, arguments.adamw_lr)
+        for optimizer, peak in zip(self.optimizers, peaks, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
+        rank, count = place()
+        rows = slice(rank, None, count)
+        part = weighted_loss(self.model, ids[rows], weights[rows], weights[:, 1:].sum())
+        self.model.zero_grad(set_to_none=True)
+        part.backward()
+        loss = add_up(self.model, part)
+        if not math.isfinite(loss):
+            raise SystemExit(f"[train] the loss is finite. Got {loss} in step {self.step}.")
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self.tokens += ids.numel()
+        return loss
+
     def train(self) -> None:
         arguments = self.arguments
         batches = iter(Batches(self.world, self.encoder, arguments))
@@ -247,30 +238,7 @@ class Run:
         recent: list[float] = []
         since = time.monotonic()
         while self.step < end:
-            factor = learning_rate(self.step, arguments.steps)
-            for optimizer, peak in zip(
-                self.optimizers, (arguments.muon_lr, arguments.adamw_lr), strict=True
-            ):
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * factor
-            ids, weights = next(batches)
-            rows = slice(distributed.get_rank(), None, distributed.get_world_size())
-            part = weighted_loss(
-                self.model, ids[rows], weights[rows], weights[:, 1:].sum()
-            )
-            self.model.zero_grad(set_to_none=True)
-            part.backward()
-            loss = add_up(self.model, part)
-            if not math.isfinite(loss):
-                raise SystemExit(
-                    f"[train] the loss is finite. Got {loss} in step {self.step}."
-                )
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer in self.optimizers:
-                optimizer.step()
-            self.step += 1
-            self.tokens += ids.numel()
-            recent.append(loss)
+            recent.append(self.one_step(*next(batches)))
             if self.step % arguments.log_every == 0 or self.step == end:
                 now = time.monotonic()
                 self.seconds += now - since
@@ -295,12 +263,10 @@ class Run:
 def work(rank: int, arguments: argparse.Namespace) -> None:
     """One of the processes. They hold the same model and draw the same batches."""
     torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{arguments.out.resolve()}/meeting",
-        rank=rank,
-        world_size=arguments.processes,
-    )
+    if arguments.processes > 1:
+        meeting = f"file://{arguments.out.resolve()}/meeting"
+        size = arguments.processes
+        distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=size)
     run = Run(arguments)
     run.restore()
     if run.first:
@@ -310,14 +276,18 @@ def work(rank: int, arguments: argparse.Namespace) -> None:
     if run.first and run.step == arguments.steps:
         model_folder.write(arguments.out / "model", run.model, run.tokenizer)
         print(f"model in {arguments.out / 'model'}", flush=True)
-    distributed.destroy_process_group()
+    if arguments.processes > 1:
+        distributed.destroy_process_group()
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(given: list[str] | None = None) -> None:
+    arguments = parse_arguments(given)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "meeting").unlink(missing_ok=True)
-    torch.multiprocessing.spawn(work, (arguments,), nprocs=arguments.processes)
+    if arguments.processes == 1:
+        work(0, arguments)
+    else:
+        torch.multiprocessing.spawn(work, (arguments,), nprocs=arguments.processes)
 
 
 if __name__ == "__main__":

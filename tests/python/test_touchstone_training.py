@@ -25,7 +25,7 @@ import windows  # noqa: E402
 
 STEPS = 5  # of the logged ones to take again
 TINY = (
-    "--hidden 16 --intermediate 16 --layers 1 --heads 2 --steps 8 --threads 1 "
+    "--hidden 16 --intermediate 16 --layers 1 --heads 2 --steps 8 --processes 1 "
     "--log-every 1 --check-every 3"
 ).split()
 
