@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from .grid import FIELDS, KickGrid
+from .options import TaskText
 
 
 class Loader(yaml.SafeLoader):
@@ -108,11 +109,12 @@ def relative_to(found: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def task_below(text: str, below: Callable[[str], str]) -> str:
     """A task text with its file below a folder."""
-    name, colon, rest = text.partition(":")
+    name, colon, rest = str(text).partition(":")
     parts = (
         f"file={below(part[5:])}" if part.startswith("file=") else part for part in rest.split(",")
     )
-    return name + colon + ",".join(parts)
+    moved = name + colon + ",".join(parts)
+    return text.with_text(moved) if isinstance(text, TaskText) else moved
 
 
 def make_grid(

@@ -144,7 +144,10 @@ def run(plan: Plan, progress: Callable[[KickStatus], object] | None, tokenizer: 
     """Runs what prepare() checked."""
     if not plan.resumed:
         files.write_json(plan.out / files.KICK, plan.kick)
-    with files.locked(plan.out):
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(files.locked(plan.out))
+        if files.keep_shown(plan.out, plan.kick):  # the lock was on the file before
+            locks.enter_context(files.locked(plan.out))
         return Runner(plan, progress, tokenizer).run()
 
 
@@ -171,6 +174,7 @@ class Runner:
             self._start(dense)
             self._score_dense(dense)
         self._dense = dense.scores
+        result.shown.check(self._dense)
         self._check_disk()
         for one in result.cells:
             if one.status == "done":
@@ -285,7 +289,7 @@ class Runner:
         scores = cupel.evaluate(
             model,
             self._tokenizer,
-            grid.tasks,
+            list(map(str, grid.tasks)),
             data=grid.data,
             text=grid.text,
             limit=grid.limit or 0,

@@ -168,7 +168,8 @@ def announcement(plan: Plan) -> str:
         one = plan.other
         parity = f"{one.sparsity:.4%} of {one.linear_weights:,} linear weights leave {one.parameters:,} of"
         rows.append(("parity", f"{parity} {one.large_parameters:,} parameters"))
-    rows.append(("tasks", ", ".join(plan.grid.tasks)))
+    names = [getattr(text, "label", "") or text for text in plan.grid.tasks]
+    rows.append(("tasks", ", ".join(names)))
     total = len(plan.cells) + 1
     models = f"{plan.left} of {total} models"
     if plan.left > plan.kept:

@@ -104,7 +104,8 @@ class GridDisplay:
         parts = [name_of(status.cell)]
         if status.step is not None and status.stage in ("compress", "score"):
             step = status.step
-            parts.append(f"{status.stage} {step.name} {step.done} of {step.total}")
+            name = status.result.shown.label(step.name) if status.stage == "score" else step.name
+            parts.append(f"{status.stage} {name} {step.done} of {step.total}")
         parts.append(f"{self._left} of {self._total} models to run")
         parts.append(f"{span(self._clock() - self._began)} passed")
         left = self.time_left()
@@ -129,7 +130,7 @@ def values_of(result: KickResult, one: Any) -> list[tuple[str, str]]:
     """Column and text of each value of a cell."""
     from .._kick.result import headline
 
-    shown = headline(result.dense.metrics)
+    shown = headline(result.dense.metrics, result.shown)
     return list(zip(shown, result.row(one, shown)[4:-1], strict=True))
 
 

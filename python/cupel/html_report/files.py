@@ -141,7 +141,10 @@ def make_cells(made: Analysis) -> str:
         "seconds_evaluate", "fingerprint",
     ]  # fmt: skip
     for task in made.perplexities:
-        columns += [f"{name}:{task}" for name in ("perplexity", "ratio", "ratio_low", "ratio_high")]
+        columns += [
+            f"{name}:{made.label(task)}"
+            for name in ("perplexity", "ratio", "ratio_low", "ratio_high")
+        ]
     rows = []
     for cell in [*([made.grid.dense] if made.grid.dense else []), *made.grid.cells]:
         seconds = cell.record.get("seconds") or {}
@@ -170,7 +173,7 @@ def make_cells(made: Analysis) -> str:
 def make_verdicts(made: Analysis) -> str:
     """verdicts.csv: a row a value of a task of a model."""
     columns = [
-        "cell", "method", "kind", "level", "seed", "task", "protocol", "metric", "headline", "items",
+        "cell", "method", "kind", "level", "seed", "task", "label", "protocol", "metric", "headline", "items",
         "dense", "compressed", "difference", "standard_error", "low", "high", "p", "p_holm_grid",
         "right_to_wrong", "wrong_to_right", "changed_wrong", "minimum_detectable_effect", "kept",
         "score_matches", "verdict", "reason", "significant_loss", "broken",
@@ -183,8 +186,8 @@ def make_verdicts(made: Analysis) -> str:
             counts = [flips.right_to_wrong, flips.wrong_to_right, flips.changed_wrong]
         rows.append(
             [
-                cell.id, cell.method, cell.kind, cell.level, cell.seed, row.task, row.protocol,
-                row.metric, int(row.headline), row.items, row.dense, row.compressed, row.difference,
+                cell.id, cell.method, cell.kind, cell.level, cell.seed, row.task,
+                made.label(row.task), row.protocol, row.metric, int(row.headline), row.items, row.dense, row.compressed, row.difference,
                 row.standard_error, row.low, row.high, row.p, row.p_grid, *counts, row.detectable,
                 row.kept, int(row.point), row.verdict, row.reason, int(row.worse), int(row.broken),
             ]
