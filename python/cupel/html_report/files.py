@@ -10,10 +10,11 @@ from typing import Any
 from . import judged, model_tables, tables
 from .analysis import Analysis
 from .experiments import experiments
+from .finding import head
 from .onsets import all_series
 from .table import Table
 from .text import known, many, visible
-from .words import caveats, paragraphs
+from .words import caveats
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -40,7 +41,7 @@ def markdown(table: Table) -> str:
 def make_markdown(made: Analysis) -> str:
     """report.md."""
     parts = [f"# {markdown_text(made.grid.name)}: what compression cost\n"]
-    parts += [f"**{h}.** {markdown_text(s)}\n" for h, s in paragraphs(made)]
+    parts += [f"**{h}.** {markdown_text(s)}\n" for h, s in head(made)]
     sections: list[tuple[str, Table]] = [
         ("Where tasks break, and where perplexity shows it", tables.onset_table(made, all_series(made))),
         ("Does it keep 95 % of the dense score?", tables.verdict_matrix(made)),
