@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         help="see what compression costs the small model that comes with cupel",
         description="Writes the made-up world that the model of cupel was trained on, prunes and "
-        "quantizes the model in 22 ways, asks each what the dense one knows, and says what was lost "
+        "quantizes the model in 21 ways, asks each what the dense one knows, and says what was lost "
         "and whether perplexity showed it. Takes a few minutes.",
     )
     parser.set_defaults(run=run)

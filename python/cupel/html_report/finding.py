@@ -111,7 +111,8 @@ def hidden(made: Analysis, cells: list[Cell], keys: list[Key]) -> list[str]:
         lost = f"No task is broken ({BROKEN}) in any of {many(len(cells), 'model')}."
         worse = sum(row.worse for row in rows)
         if worse:
-            lost += f" {many(worse, 'significant loss', 'significant losses')} stay above 95 %."
+            lost += f" {many(worse, 'significant loss', 'significant losses')} "
+            lost += f"{'stays' if worse == 1 else 'stay'} above 95 %."
     found = [lost]
     for number_, task in enumerate(made.perplexities):
         found.append(of_perplexity(made, cells, keys, task, number_ == 0 and not lost))
