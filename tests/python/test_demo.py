@@ -75,7 +75,7 @@ def test_the_demo_in_small(model, small, tmp_path, capsys):
     result = cupel.KickResult(out / "grid")
     ids = ["wanda-30-s0", "wanda-60-s0", "gptq-3bit-s0"]
     assert [one.id for one in result.cells] == ids and not result.failed
-    for line in ("A perplexity: stories", "C asked: famous", "wanda 30 %", "gptq 3 bit"):
+    for line in ("A perplexity of stories", "C asked: famous", "wanda 30 %", "gptq 3 bit"):
         assert any(row.startswith(line) for row in said.out.splitlines()), said.out
     assert "2.8 paired standard errors" in " ".join(said.out.split())
     page = (out / "grid/report/index.html").read_text(encoding="utf-8")

@@ -195,16 +195,16 @@ def test_several_perplexities_each_have_a_sentence(tmp_path):
     kick = json.loads((folder / "kick.json").read_text())
     kick["tasks"] = ["quiz", "facts", "perplexity:file=b", "perplexity:file=a"]
     kick["shown"] = {
-        "perplexity:file=b": {"label": "perplexity: stories"},
+        "perplexity:file=b": {"label": "perplexity of stories"},
         "perplexity:file=a": {"label": "facts text"},
         "quiz": {"label": "a quiz"},
     }
     (folder / "kick.json").write_text(json.dumps(kick))
     said = finding(analyse(read_grid(folder)))
-    assert said.startswith("By perplexity: stories 1 of 1 model looks unharmed")
+    assert said.startswith("By perplexity of stories 1 of 1 model looks unharmed")
     assert "the largest such loss is a quiz with" in said
     assert (
-        "By perplexity (facts text) no model looks unharmed: it is 5 % up or more in the one model."
+        "By the perplexity facts text no model looks unharmed: it is 5 % up or more in the one model."
         in said
     )
 

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import cupel
 import pytest
@@ -33,7 +34,7 @@ def options(tmp_path_factory):
                 "file": f"{folder}/prompts.jsonl",
                 "max_new_tokens": 6,
                 "label": NAMES[2],
-                "value": "contains",
+                "value": "substring",
             }
         },
     ]
@@ -53,12 +54,12 @@ def test_a_labelled_task_is_its_text(options, tmp_path):
     grid = cupel.KickGrid(**options)
     assert grid.tasks[0] == "perplexity:length=64"
     assert [text.label for text in grid.tasks] == NAMES
-    assert [text.value for text in grid.tasks] == ["", "", "contains"]
+    assert [text.value for text in grid.tasks] == ["", "", "substring"]
     assert grid.cells() == cupel.KickGrid(**unlabelled(options)).cells()
     for again in (make_grid(grid, {}), make_grid(grid.to_dict(), {})):
         assert again == grid
         assert [text.label for text in again.tasks] == NAMES
-        assert again.tasks[2].value == "contains"
+        assert again.tasks[2].value == "substring"
     (tmp_path / "grid.yaml").write_text(grid.to_yaml())
     assert make_grid(tmp_path / "grid.yaml", {}).to_dict() == grid.to_dict()
     (tmp_path / "below.yaml").write_text("tasks: [generation: {file: a.jsonl, label: A 1}]\n")
@@ -93,8 +94,8 @@ def test_a_perplexity_has_one_value(options):
 
 def test_an_unknown_value_is_told_with_those_known(options, whole, tmp_path):
     tasks = [*options["tasks"][:2], {"generation": dict(options["tasks"][2]["generation"])}]
-    tasks[2]["generation"]["value"] = "containz"
-    message = r"told in words has (\w+, )*contains(, \w+)*\. Got containz"
+    tasks[2]["generation"]["value"] = "substrong"
+    message = r"told in words has (\w+, )*substring(, \w+)*\. Got substrong"
     with pytest.raises(ValueError, match=message):
         cupel.kick(MODEL, tmp_path / "out", **(options | {"tasks": tasks}))
     there = cupel.KickResult(tmp_path / "out")
@@ -108,7 +109,7 @@ def test_an_unknown_value_is_told_with_those_known(options, whole, tmp_path):
 def test_what_is_stored_goes_by_the_text(options, whole):
     kick = json.loads((whole.folder / "kick.json").read_text())
     assert kick["tasks"] == unlabelled(options)["tasks"]
-    assert kick["shown"][kick["tasks"][2]] == {"label": NAMES[2], "value": "contains"}
+    assert kick["shown"][kick["tasks"][2]] == {"label": NAMES[2], "value": "substring"}
     assert kick["settings"]["data_sha256"].keys() == set(kick["tasks"])
     assert set(whole.dense.metrics) == {"perplexity", "multiple_choice", "generation"}
     names = {path.name for path in (whole.folder / "dense/records").iterdir()}
@@ -119,13 +120,12 @@ def test_tables_and_the_display_show_labels(whole):
     assert whole.table()[0][4:-1] == NAMES
     frame = whole.to_pandas()
     assert set(frame.task_label) == set(NAMES) and set(frame.task) == set(whole.dense.metrics)
-    score = whole.dense.metrics["generation"]["strict"]["contains"]
+    score = whole.dense.metrics["generation"]["strict"]["substring"]
     assert whole.table()[1][0][6] == f"{score:.4f}"
     out = io.StringIO()
     display = GridDisplay(2, clock=lambda: 0.0, file=out)
     display(KickStatus(whole, whole.cells[0], "start"))
-    step = cupel.Progress()
-    step.name, step.done, step.total = "generation", 3, 5
+    step = SimpleNamespace(name="generation", done=3, total=5)
     display(KickStatus(whole, whole.cells[0], "score", step))
     console = Console(file=io.StringIO(), width=250)
     console.print(display.render())
@@ -143,14 +143,14 @@ def test_the_report_shows_labels(whole):
         assert name in shown
     for task in ("generation", "multiple_choice"):
         assert task not in shown
-    assert "told in words (contains)" in shown
+    assert "told in words (substring)" in shown
     for name in ("report.md", "report.tex"):
         text = written[name].read_text(encoding="utf-8")
         assert all(label in text for label in NAMES)
     rows = list(csv.DictReader(written["verdicts.csv"].open(encoding="utf-8")))
     own = [row for row in rows if row["label"] == NAMES[2]]
     assert {row["task"] for row in own} == {"generation"}
-    assert {row["metric"] for row in own if row["headline"] == "1"} == {"contains"}
+    assert {row["metric"] for row in own if row["headline"] == "1"} == {"substring"}
     assert len({row["metric"] for row in own}) > 1
     assert "ratio:stories" in written["cells.csv"].read_text(encoding="utf-8").splitlines()[0]
 

@@ -29,13 +29,23 @@ class Shown:
     """
 
     def __init__(self, kick: Mapping[str, Any]):
-        uses = Counter(task_options(str(text))[0] for text in kick.get("tasks") or [])
+        texts = [str(text) for text in kick.get("tasks") or []]
+        uses = Counter(task_options(text)[0] for text in texts)
+
+        def name(text: str) -> str:  # results call a task that stands once by its word
+            word = task_options(text)[0]
+            return word if uses[word] == 1 else text
+
+        self._order = [name(text) for text in texts]
         self._of: dict[str, Mapping[str, Any]] = {}
         shown = kick.get("shown")
         for text, entry in shown.items() if isinstance(shown, Mapping) else ():
-            word = task_options(text)[0]
-            if isinstance(entry, Mapping):  # results call a task that stands once by its word
-                self._of[word if uses[word] == 1 else text] = entry
+            if isinstance(entry, Mapping):
+                self._of[name(text)] = entry
+
+    def place(self, task: str) -> int:
+        """Where a task stands in the grid; behind all others where it does not."""
+        return self._order.index(task) if task in self._order else len(self._order)
 
     def label(self, task: str) -> str:
         """What tables call a task: its label, else its own name."""

@@ -193,8 +193,8 @@ def headline(metrics: Metrics, shown: Shown | None = None) -> dict[str, tuple[st
     one was chosen, the protocols that lack it are left out."""
     shown = Shown({}) if shown is None else shown
     columns = {}
-    for task, protocols in metrics.items():
-        chosen = shown.value(task)
+    for task in sorted(metrics, key=shown.place):
+        chosen, protocols = shown.value(task), metrics[task]
         holds = [protocol for protocol, values in protocols.items() if chosen in values]
         for protocol in holds or protocols:
             plain = [

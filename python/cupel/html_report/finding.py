@@ -169,9 +169,9 @@ def of_perplexity(
 
 
 def perplexity_name(made: Analysis, task: str) -> str:
-    """perplexity, or that of a text with a label."""
+    """What to call a perplexity in a sentence."""
     label = made.label(task)
-    return "perplexity" if label == "perplexity" else f"perplexity ({label})"
+    return label if label.startswith("perplexity") else f"the perplexity {label}"
 
 
 def fragile(made: Analysis, cells: list[Cell], keys: list[Key]) -> list[str]:
@@ -212,7 +212,8 @@ def levels(made: Analysis, keys: list[Key]) -> list[str]:
         else:
             found.append(first_levels(own, how))
     for pattern in dict.fromkeys(c.level for c in made.grid.cells if c.kind == "pattern"):
-        own = [one for one in series if one.kind == "pattern"]
+        ran = {c.method for c in made.grid.cells if (c.kind, c.level) == ("pattern", pattern)}
+        own = [one for one in series if one.kind == "pattern" and one.method in ran]
         found.append(counts(own, f"at {pattern}", str(pattern)))
     return found
 
