@@ -1,6 +1,7 @@
 """The paragraph in plain words: true of its numbers whatever they are."""
 
 import json
+import math
 import random
 
 import pytest
@@ -188,6 +189,7 @@ def test_several_perplexities_each_have_a_sentence(tmp_path):
         found = json.loads(file.read_text())
         one = found["perplexities"].pop("perplexity")
         other = dict(one, window_losses=[loss + rise for loss in one["window_losses"]])
+        other["perplexity"] *= math.exp(rise)
         manifest = found["manifests"].pop("perplexity")
         found["perplexities"] = {"perplexity:file=b": one, "perplexity:file=a": other}
         found["manifests"] |= {"perplexity:file=b": manifest, "perplexity:file=a": manifest}

@@ -88,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         workers = args.workers or min(MOST_WORKERS, torch.get_num_threads())
         plan = prepare(model, out, grid, args.resume, {}, workers=workers)
+        if args.model is None:  # its folder is called files
+            plan.kick["model"]["name"] = "touchstone"
     except BaseException:  # a world without a grid would be in the way of the next attempt
         if not begun:
             shutil.rmtree(args.out / "world", ignore_errors=True)
@@ -140,7 +142,7 @@ def summary(plan: Plan, made: Analysis) -> str:
         "",
         finding(made),
         "",
-        f"{plan.model.resolve().name} and {len(made.grid.cells)} models made of it; "
+        f"{made.grid.name} and {len(made.grid.cells)} models made of it; "
         f"world, records and scores are in {plan.out.parent}.",
     ]
     return "\n".join(
@@ -210,8 +212,8 @@ def times(ratio: float) -> str:
 
 
 def verdict(row: Row, marks: dict[str, str]) -> str:
-    """✓ 98."""
+    """✓98."""
     from ..html_report.text import known
 
-    kept = f" {100 * row.kept:.0f}" if known(row.kept) else ""
+    kept = f"{100 * row.kept:.0f}" if known(row.kept) else ""
     return f"{marks[row.verdict]}{kept}"

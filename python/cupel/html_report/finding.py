@@ -231,7 +231,7 @@ def first_levels(series: list[Series], how: str) -> str:
     if not methods:
         return f"{how} breaks no task at any level (up to {series[0].strongest})."
     parts = [f"at {level} with {listed(names)}" for level, names in methods.items()]
-    text = f"{how} breaks its first task {listed(parts)}"
+    text = f"{how} breaks its first task {', '.join(parts)}"
     return text + (f", and none with {listed(never)}." if never else ".")
 
 
