@@ -11,6 +11,8 @@ from .text import known, listed, many, number, percent, ratio
 
 Paragraph = tuple[str, str]  # heading, sentences
 
+MOST_TASKS = 6  # that have a sentence each; the table of levels has all of them
+
 HOW = {"sparsity": "Pruning", "bits": "Quantizing"}
 
 
@@ -108,7 +110,7 @@ def ordered(series: list[Series], how: str) -> list[str]:
     early = {task: methods for task, methods in early.items() if methods}
     level = next(one.broken.level for one in broken if one.broken.place == first)
     every = list(dict.fromkeys(one.method for one in series))
-    who = listed(list(early))
+    who = listed(list(early)) if len(early) <= MOST_TASKS else f"{len(early)} of {len(tasks)} tasks"
     if len(early) == len(tasks) > 1:
         who = "both tasks" if len(tasks) == 2 else f"all {len(tasks)} tasks"
     used = list(dict.fromkeys(method for methods in early.values() for method in methods))
@@ -116,6 +118,14 @@ def ordered(series: list[Series], how: str) -> list[str]:
     sentences = [
         f"{how} breaks {who} {'' if len(tasks) in (1, len(early)) else 'first, '}at {level} {by}."
     ]
+    if len(tasks) > MOST_TASKS:
+        whole = len(tasks) - len({one.task for one in broken})
+        if whole:
+            sentences.append(
+                f"{whole} of the {len(tasks)} tasks {'is' if whole == 1 else 'are'} not broken at any "
+                f"level (up to {series[0].strongest})."
+            )
+        return sentences
     for task in tasks:
         own = [one for one in series if one.task == task]
         if len(early.get(task, [])) == len(own):
@@ -145,6 +155,10 @@ def patterns(series: list[Series]) -> str:
             found.setdefault((one.task, one.broken.levels), []).append(one.method)
     if not found:
         return "No n:m pattern breaks a task."
+    tasks = dict.fromkeys(one.task for one in series)
+    if len(tasks) > MOST_TASKS:
+        hit = len({task for task, _ in found})
+        return f"n:m patterns break {hit} of {len(tasks)} tasks with one method at least."
     parts = [f"{task} at {levels} with {listed(m)}" for (task, levels), m in found.items()]
     return f"n:m patterns break {'; '.join(parts)}."
 
