@@ -20,8 +20,9 @@ setup:
 build: setup  ## compile libcupel, its tests and the Python module, and install them into .venv
 	@scripts/build.sh
 
-demo: build  ## compress and evaluate the model that comes with the package
-	@.venv/bin/cupel demo
+demo: build  ## see what compression costs the model that comes with the package
+	@rm -rf build/demo
+	@.venv/bin/cupel demo --out build/demo
 
 test: build  ## run the C++ and the Python tests
 	@scripts/test.sh

@@ -8,19 +8,15 @@
 
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
-#include "cupel/core/parallel.h"
-#include "cupel/core/progress.h"
-#include "cupel/core/random.h"
 #include "cupel/eval/statistics.h"
+#include "eval/bootstrap_draws.h"
 
 namespace cupel {
 
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr int64_t kDrawsPerGenerator = 16;    // seeding one costs as much as 3,000 numbers of it
-constexpr int64_t kUnitsPerReport = 1 << 24;  // under 0.2 s of work between looks at Ctrl-C
-constexpr double kRounding = 1e-12;           // of a score, when two scores are compared
+constexpr double kRounding = 1e-12;  // of a score, when two scores are compared
 
 struct Unit {
   double dense = 0, compressed = 0, items = 0;
@@ -99,38 +95,14 @@ Sample make_sample(const std::vector<double>& dense, const std::vector<double>& 
   return sample;
 }
 
-Means draw(const Sample& sample, PythonRandom& random) {
-  Unit total;
-  std::size_t begin = 0;
-  for (const std::size_t end : sample.ends) {
-    const Unit* units = sample.units.data() + begin;
-    for (std::size_t i = begin; i < end; ++i) add(total, units[random.below(end - begin)]);
-    begin = end;
-  }
-  return means_of(total);
-}
-
 std::vector<Means> resample(const Sample& sample, const BootstrapOptions& options) {
   std::vector<Means> draws(options.draws);
-  PythonRandom master(options.seed);
-  std::vector<uint64_t> seeds((options.draws + kDrawsPerGenerator - 1) / kDrawsPerGenerator);
-  for (uint64_t& seed : seeds) {  // getrandbits(64)
-    seed = master.next_u32();
-    seed |= static_cast<uint64_t>(master.next_u32()) << 32;
-  }
-  const auto generators = static_cast<int64_t>(seeds.size());
-  const int64_t units = kDrawsPerGenerator * static_cast<int64_t>(sample.units.size());
-  const int64_t step = std::max<int64_t>(kUnitsPerReport / units, 1);
-  for (int64_t first = 0; first < generators; first += step) {
-    parallel_for(std::min(step, generators - first), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t g = first + begin; g < first + end; ++g) {
-        PythonRandom random(seeds[g]);
-        const int64_t last = std::min((g + 1) * kDrawsPerGenerator, options.draws);
-        for (int64_t i = g * kDrawsPerGenerator; i < last; ++i) draws[i] = draw(sample, random);
-      }
-    });
-    still_working();
-  }
+  const DrawPlan plan{options.seed, options.draws, {sample.ends.begin(), sample.ends.end()}};
+  each_draw(plan, [&](int64_t i, const std::vector<uint32_t>& units) {
+    Unit total;
+    for (const uint32_t unit : units) add(total, sample.units[unit]);
+    draws[i] = means_of(total);
+  });
   return draws;
 }
 

@@ -2,8 +2,10 @@
 #include <torch/types.h>
 
 #include "cupel/core/check.h"
+#include "cupel/core/parallel.h"
 #include "cupel/model/packed.h"
 #include "model/attention_parts.h"
+#include "model/step_attention.h"
 
 namespace cupel {
 
@@ -37,6 +39,11 @@ class StepAttention : public PackedAttention {
   torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k,
                        const torch::Tensor& v) override {
     auto out = at::zeros({q.size(1), q.size(0), q.size(2)}, q.options());
+    if (can_attend_newest(q)) {
+      attend_rows(q.transpose(0, 1).contiguous(), k.transpose(0, 1).contiguous(),
+                  v.transpose(0, 1).contiguous(), out);
+      return out.flatten(1);
+    }
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
       const auto row = static_cast<int64_t>(i);
       const int64_t length = sequences_[i]->length;
@@ -53,6 +60,21 @@ class StepAttention : public PackedAttention {
   std::size_t layer = 0;  // to be set before each block
 
  private:
+  // q, k and v [rows, heads, d].
+  void attend_rows(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
+                   const torch::Tensor& out) const {
+    parallel_for(static_cast<int64_t>(sequences_.size()), 4, [&](int64_t begin, int64_t end) {
+      const at::NoGradGuard no_grad;  // of this thread
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t length = sequences_[row]->length;
+        const KeyValues& own = sequences_[row]->layers[layer];
+        own.keys.select(1, length).copy_(k[row]);
+        own.values.select(1, length).copy_(v[row]);
+        attend_newest(q[row], own, length + 1, out[row]);
+      }
+    });
+  }
+
   const std::vector<GrowingTokens*>& sequences_;
 };
 

@@ -319,19 +319,6 @@ def test_on_a_terminal_progress_is_one_changing_line(tiny_folder, texts, tmp_pat
     assert b"left" in shown and b"[14/14]" not in shown
 
 
-def test_demo_on_the_embedded_model(command):
-    from cupel import touchstone
-
-    if not (touchstone.folder() / "model.safetensors").is_file():
-        pytest.skip(f"{touchstone.folder()} has no model")
-    done = command("demo")
-    assert done.returncode == 0, done.stderr
-    rows = {line.split("  ")[0]: line for line in done.stdout.splitlines()}
-    for name in ("dense", "wanda 50 %", "sparsegpt 2:4", "rtn 8 bits", "gptq 2 bits"):
-        assert name in rows
-    assert len(done.stderr.splitlines()) == 14  # one line a model
-
-
 @pytest.mark.skipif(shutil.which("cupel") is None, reason="no cupel command on the PATH")
 def test_the_installed_command_is_this_package():
     done = subprocess.run(["cupel", "--version"], capture_output=True, text=True)

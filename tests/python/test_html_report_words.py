@@ -161,3 +161,17 @@ def test_bits_count_down_and_patterns_are_listed(tmp_path):
     said = words(made)["What breaks first"]
     assert "Quantizing breaks quiz at 3 bits with gptq." in said
     assert "n:m patterns break quiz at 1:4, 2:4 with wanda." in said
+
+
+def test_many_tasks_are_counted_and_not_told_one_by_one(tmp_path):
+    names = [f"task{i}" for i in range(8)]
+    cells = [
+        (("wanda", kind, level), scores({n: quiz(90 if n < name else 0) for n in names}, losses()))
+        for kind, level, name in (("sparsity", 0.3, "task1"), ("sparsity", 0.5, "task7"), ("pattern", "2:4", "task3"))
+    ]  # fmt: skip
+    dense = scores({name: quiz() for name in names}, losses())
+    said = words(analyse(read_grid(made_grid(tmp_path, dense, cells))))["What breaks first"]
+    assert said == (
+        "Pruning breaks task0 first, at 30 % with wanda. 1 of the 8 tasks is not broken at any level (up "
+        "to 50 %). n:m patterns break 3 of 8 tasks with one method at least."
+    )

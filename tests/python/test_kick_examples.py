@@ -94,7 +94,7 @@ def place(tmp_path_factory):
 
 def test_every_file_is_known_here_and_in_the_readme():
     files = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    assert files == sorted([*PAPER, "quick"])
+    assert files == sorted([*PAPER, "quick", "touchstone", "touchstone_full"])
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     for name in files:
         assert f"| `{name}.yaml` |" in readme and f"--config examples/kick/{name}.yaml" in readme

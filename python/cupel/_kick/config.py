@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from .grid import FIELDS, KickGrid
+from .options import TaskText
 
 
 class Loader(yaml.SafeLoader):
@@ -40,10 +41,13 @@ Loader.add_constructor(
 )
 
 
-def read_config(file: str | os.PathLike[str]) -> dict[str, Any]:
+def read_config(
+    file: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
     """The options that a YAML file sets.
 
-    Paths in it (`calibration`, `data`, `text`, a task's `file`) are relative to its folder.
+    Paths in it (`calibration`, `data`, `text`, a task's `file`) are relative to its folder, or to
+    `folder`.
 
     Raises:
         FormatError: No UTF-8, no YAML, no mapping, an unknown key, one that stands twice, a value that
@@ -89,7 +93,7 @@ def read_config(file: str | os.PathLike[str]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         refuse(mark.line + 1 if mark else None, getattr(error, "problem", None) or "no YAML.")
-    return relative_to(found, path.parent)
+    return relative_to(found, path.parent if folder is None else Path(folder))
 
 
 def relative_to(found: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -108,11 +112,12 @@ def relative_to(found: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def task_below(text: str, below: Callable[[str], str]) -> str:
     """A task text with its file below a folder."""
-    name, colon, rest = text.partition(":")
+    name, colon, rest = str(text).partition(":")
     parts = (
         f"file={below(part[5:])}" if part.startswith("file=") else part for part in rest.split(",")
     )
-    return name + colon + ",".join(parts)
+    moved = name + colon + ",".join(parts)
+    return text.with_text(moved) if isinstance(text, TaskText) else moved
 
 
 def make_grid(

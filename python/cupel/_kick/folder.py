@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from .grid import KickCell, KickGrid
+from .labels import shown_entry
 from .options import task_options
 
 KICK, CELL, SCORES = "kick.json", "cell.json", "scores.json"
 COMPRESSION, COMPARISON = "compression.json", "comparison.json"
 
-# Parts of kick.json that say where things are: what they hold is compared by hashes.
+# Parts of kick.json that may differ: where things are, since what they hold is compared by hashes.
 PLACES = {"model.name", "model.path", "data", "environment"}
 PLACES |= {"settings.text", "settings.calibration.file"}
 PLACES |= {"settings.against_model", "against_model.name", "against_model.path"}
+PLACES |= {"shown"}  # how results are shown, which changes none of them
 
 
 def write(path: Path, text: str) -> None:
@@ -85,7 +87,7 @@ def task_data(grid: KickGrid) -> dict[str, Path]:
                 below = cupel.task_info(name).data
             path = os.path.join(grid.data, below) if below else None
         if path:
-            found[text] = Path(path)
+            found[str(text)] = Path(path)
     return found
 
 
@@ -110,7 +112,8 @@ def describe(
     import cupel
 
     settings = grid.to_dict()
-    tasks, data = settings.pop("tasks"), settings.pop("data")
+    settings.pop("tasks")
+    data, shown = settings.pop("data"), shown_entry(grid.tasks)
     calibration = None
     if grid.calibration is not None:
         calibration = {
@@ -135,7 +138,8 @@ def describe(
         },
         **more,
         "data": data or "",
-        "tasks": tasks,
+        "tasks": [str(text) for text in grid.tasks],
+        **({"shown": shown} if shown else {}),
         "settings": settings,
         "cells": [dataclasses.asdict(cell) for cell in cells],
         "environment": {
@@ -207,6 +211,17 @@ def locked(out: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ValueError(f"[kick] another process is running the grid in {out}.") from None
         yield
+
+
+def keep_shown(out: Path, plan: Mapping[str, Any]) -> bool:
+    """Writes the labels and values of `plan` into kick.json; whether others were there."""
+    there = read_json(out / KICK)
+    shown = plan.get("shown", {})
+    if there.get("shown", {}) == shown:
+        return False
+    there["shown"] = shown
+    write_json(out / KICK, there)
+    return True
 
 
 @dataclasses.dataclass(frozen=True)

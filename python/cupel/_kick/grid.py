@@ -62,7 +62,7 @@ class KickGrid:
     bits: list[int] = option([], read.several(read.whole(1, 8)), "1 to 8, such as 4,3", "grid")
     seeds: list[int] = option([0], read.several(read.whole(0)), "of the calibration text (default: 0)", "grid")
     against_model: str | None = option(None, read.path, "folder of a smaller model, scored as it is", "grid", path=True)
-    tasks: list[str] = option(["perplexity"], read.several(read.task), "each NAME or NAME:KEY=VALUE,... (default: perplexity)", "grid")
+    tasks: list[str] = option(["perplexity"], read.tasks, "each NAME or NAME:KEY=VALUE,... (default: perplexity)", "grid")
 
     calibration: str | None = option(None, read.path, "calibration text, .txt, .jsonl or .jsonl.gz", "calibration", path=True)
     samples: list[int] = option([128], read.several(read.whole(1)), "windows of it (default: 128); several, such as 8,32,128, make an axis of the grid", "calibration")
@@ -212,8 +212,12 @@ class KickGrid:
         return rules[self.allocation](level)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option under its name."""
-        return dataclasses.asdict(self)
+        """Every option under its name; tasks with a label or a value as mappings."""
+        made = dataclasses.asdict(self)
+        made["tasks"] = [
+            text.to_mapping() if isinstance(text, read.TaskText) else text for text in self.tasks
+        ]
+        return made
 
     def to_yaml(self) -> str:
         """Every option as YAML, which reads back as the same grid."""
@@ -271,5 +275,7 @@ def check_levels(grid: KickGrid) -> None:
         word, options = read.task_options(text)
         if word == "perplexity" and "file" not in options and not (grid.text or grid.data):
             refuse("perplexity needs a text: give `text`, or `data`.")
+        if word == "perplexity" and getattr(text, "value", "") not in ("", "perplexity"):
+            refuse(f"`value` of a perplexity is perplexity. Got {text.value}.")
         if word != "perplexity" and word not in cupel.tasks():
             refuse(f"unknown task {word}; known: {', '.join([*cupel.tasks(), 'perplexity'])}.")

@@ -128,16 +128,70 @@ def or_none(read: Reader) -> Reader:
     return read_some
 
 
+class TaskText(str):
+    """A task's text with what tables call it and the value that counts; "" where that is left open.
+
+    It equals the text alone, which is what records, hashes and judges go by.
+    """
+
+    label: str
+    value: str
+
+    def __new__(cls, text: str, label: str = "", value: str = "") -> TaskText:
+        made = super().__new__(cls, text)
+        made.label, made.value = label, value
+        return made
+
+    def with_text(self, text: str) -> TaskText:
+        """Another text under the same label."""
+        return TaskText(text, self.label, self.value)
+
+    def to_mapping(self) -> dict[str, dict[str, str]]:
+        """What task() reads back as the same."""
+        word, options = task_options(self)
+        more = {key: getattr(self, key) for key in SHOWN if getattr(self, key)}
+        return {word: options | more}
+
+
+SHOWN = ("label", "value")  # keys of a task's mapping that say how it is shown
+
+
 def task(value: Any) -> str:
-    """Reads "name:key=value,key=value", or the mapping {name: {key: value}}."""
+    """Reads "name:key=value,key=value", or the mapping {name: {key: value}}, where label and value are
+    no options of the task."""
+    if isinstance(value, TaskText):
+        return value
     if isinstance(value, dict):
         if len(value) != 1:
             raise ValueError(f"must be a name or one name with its options. Got {value}.")
         ((word, options),) = value.items()
+        shown = {}
         if isinstance(options, dict):
-            options = ",".join(f"{key}={plain(one)}" for key, one in options.items())
-        return name(word) + (f":{options}" if options else "")
+            shown = {key: shown_name(key, options[key]) for key in SHOWN if key in options}
+            options = ",".join(
+                f"{key}={plain(one)}" for key, one in options.items() if key not in SHOWN
+            )
+        text = name(word) + (f":{options}" if options else "")
+        return TaskText(text, **shown) if shown else text
     return name(value)
+
+
+def shown_name(key: str, value: Any) -> str:
+    """A label or the name of a value: a word or several, in one line."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError(f"{key} must be a name in one line. Got {value!r}.")
+    return value.strip()
+
+
+def tasks(value: Any) -> list[str]:
+    """Reads tasks, each once and under a name of its own."""
+    found = several(task)(value)
+    names: list[str] = []
+    for text in found:
+        names.append(getattr(text, "label", "") or str(text))
+        if names[-1] in names[:-1]:
+            raise ValueError(f"each has its own label. Got {names[-1]} twice.")
+    return found
 
 
 def plain(value: Any) -> str:

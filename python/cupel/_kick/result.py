@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..html_report.parts import HEADLINES
 from .folder import CELL, COMPARISON, COMPRESSION, KICK, SCORES, read_json
 from .grid import DENSE, KickCell
+from .labels import Shown
 
 if TYPE_CHECKING:
     import pandas
@@ -91,6 +92,7 @@ class KickResult:
     Attributes:
         folder: The folder.
         kick: What kick.json holds.
+        shown: Labels of tasks and the values chosen for them.
         dense: CellResult of the dense model.
         cells: CellResults of the compressed models, in the order of the grid.
 
@@ -101,6 +103,7 @@ class KickResult:
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
         self.kick: dict[str, Any] = read_json(self.folder / KICK)
+        self.shown = Shown(self.kick)
         self.dense = CellResult(None, self.folder / DENSE)
         cells = (KickCell(**cell) for cell in self.kick["cells"])
         self.cells = [CellResult(cell, self.folder / "cells" / cell.id) for cell in cells]
@@ -134,7 +137,7 @@ class KickResult:
         """A DataFrame with a row a cell, task, protocol and value; cells that are not done have one row.
 
         Columns: id, method, kind, level, label, seed, status, sparsity, bits_per_weight, packed_bytes,
-        task, protocol, metric, dense, compressed, difference (compressed - dense) with its 95 %
+        task, task_label, protocol, metric, dense, compressed, difference (compressed - dense) with its 95 %
         interval low .. high, p_holm, verdict; of a perplexity ratio with ratio_low .. ratio_high, and
         no interval of the difference. What does not apply is NaN or None.
 
@@ -151,9 +154,14 @@ class KickResult:
         columns = (
             "id method kind level label seed status sparsity bits_per_weight packed_bytes task "
         )
-        columns += "protocol metric dense compressed difference low high p_holm verdict ratio "
+        columns += (
+            "task_label protocol metric dense compressed difference low high p_holm verdict ratio "
+        )
         columns += "ratio_low ratio_high"
         rows = [row for one in self.cells for row in paired_rows(one)]
+        for row in rows:
+            if "task" in row:
+                row["task_label"] = self.shown.label(row["task"])
         return pandas.DataFrame(rows, columns=columns.split())
 
     def to_markdown(self) -> str:
@@ -165,7 +173,7 @@ class KickResult:
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Column names and rows of to_markdown(), as text."""
-        shown = headline(self.dense.metrics)
+        shown = headline(self.dense.metrics, self.shown)
         columns = ["model", "seed", "zeros", "bits", *shown, "status"]
         rows = [self.row(one, shown) for one in (self.dense, *self.cells)]
         return columns, rows
@@ -180,21 +188,28 @@ class KickResult:
         return [one.label, seed, zeros, bits, *values, one.status]
 
 
-def headline(metrics: Metrics) -> dict[str, tuple[str, str, str]]:
-    """Column name -> (task, protocol, metric): the value that stands for each task and protocol."""
-    shown = {}
-    for task, protocols in metrics.items():
-        for protocol, values in protocols.items():
+def headline(metrics: Metrics, shown: Shown | None = None) -> dict[str, tuple[str, str, str]]:
+    """Column name -> (task, protocol, metric): the value that stands for each task and protocol. Where
+    one was chosen, the protocols that lack it are left out."""
+    shown = Shown({}) if shown is None else shown
+    columns = {}
+    for task in sorted(metrics, key=shown.place):
+        chosen, protocols = shown.value(task), metrics[task]
+        holds = [protocol for protocol, values in protocols.items() if chosen in values]
+        for protocol in holds or protocols:
             plain = [
                 name
-                for name in values
+                for name in protocols[protocol]
                 if "/" not in name and not name.startswith("flag_") and name != "items"
             ]
             best = next((name for name in PREFERRED if name in plain), plain[0] if plain else "")
+            best = chosen if holds else best
             if best:
-                names = [task, protocol if len(protocols) > 1 else "", best if best != task else ""]
-                shown[" ".join(name for name in names if name)] = (task, protocol, best)
-    return shown
+                names = [shown.label(task), protocol if len(holds or protocols) > 1 else ""]
+                if best != task and not shown.labelled(task):
+                    names.append(best)
+                columns[" ".join(name for name in names if name)] = (task, protocol, best)
+    return columns
 
 
 def value_text(one: CellResult, dense: CellResult, key: tuple[str, str, str]) -> str:

@@ -16,6 +16,7 @@ from .config import make_grid
 from .grid import DENSE, KickCell, KickGrid
 from .other_model import OtherModel, look_at
 from .result import CellResult, KickResult
+from .sizes import as_it_is, linear_zeros, packed_names, parameters, tensors
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +53,7 @@ class Plan:
     left: int  # models to score, the dense one among them
     kept: int  # the other ones of them
     other: OtherModel | None
+    workers: int = 1  # processes
 
 
 def kick(
@@ -60,6 +62,7 @@ def kick(
     grid: KickGrid | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
+    workers: int = 1,
     progress: Callable[[KickStatus], object] | None = None,
     tokenizer: Any = None,
     **options: Any,
@@ -67,7 +70,7 @@ def kick(
     """Compresses a model in every way of a grid and scores all of them on the same tasks.
 
     Each compressed model is made from the dense files, scored, and compared with the dense model item
-    by item; one model is in memory at a time. All of it is in `out` as soon as it is known, so that a
+    by item; one model a process is in memory at a time. All of it is in `out` as soon as it is known, so that a
     run which ended at any moment goes on. A cell that fails is recorded, and the others run.
 
         cupel.kick("MODEL", "grid", methods=["wanda", "sparsegpt"], sparsity=[0.3, 0.5],
@@ -78,6 +81,9 @@ def kick(
         out: Folder to write: new, empty, or with `resume` that of the same grid.
         grid: KickGrid, a mapping of its fields, or a YAML file of them.
         resume: Go on with what `out` holds. Done cells are left, failed ones run again.
+        workers: Processes that run cells side by side and share the threads: faster for small models,
+            and what is written is the same. They know nothing of criteria, tasks and templates that
+            this process added.
         progress: Function of a KickStatus; returning False ends the run (KeyboardInterrupt), as Ctrl-C
             does.
         tokenizer: None: that of the folder.
@@ -91,7 +97,8 @@ def kick(
             the first difference); no room on the disk.
         FormatError: A bad YAML file or data set.
     """
-    return run(prepare(model, out, grid, resume, options, tokenizer), progress, tokenizer)
+    plan = prepare(model, out, grid, resume, options, tokenizer, workers)
+    return run(plan, progress, tokenizer)
 
 
 def prepare(
@@ -101,6 +108,7 @@ def prepare(
     resume: bool,
     options: Mapping[str, Any],
     tokenizer: Any = None,
+    workers: int = 1,
 ) -> Plan:
     """Checks everything that can be checked before a model runs; writes nothing."""
     import cupel
@@ -108,6 +116,11 @@ def prepare(
     if not isinstance(model, str | os.PathLike):
         raise TypeError(
             f"[kick] the model is a folder: each cell starts from its files. Got {type(model).__name__}."
+        )
+    if workers < 1 or (workers > 1 and tokenizer is not None):
+        raise ValueError(
+            "[kick] workers is at least 1, and several load the folder's own tokenizer. Got "
+            f"{workers}{'' if tokenizer is None else ' and a tokenizer'}."
         )
     model, out = Path(model), Path(out)
     grid = make_grid(grid, options)
@@ -137,14 +150,17 @@ def prepare(
     factor = dense.dtype.itemsize / stored.itemsize
     disk = files.disk(out, grid, model, left, kept, factor)
     disk.check(out)
-    return Plan(model, out, grid, cells, length, kick, resumed, disk, left, kept, other)
+    return Plan(model, out, grid, cells, length, kick, resumed, disk, left, kept, other, workers)
 
 
 def run(plan: Plan, progress: Callable[[KickStatus], object] | None, tokenizer: Any) -> KickResult:
     """Runs what prepare() checked."""
     if not plan.resumed:
         files.write_json(plan.out / files.KICK, plan.kick)
-    with files.locked(plan.out):
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(files.locked(plan.out))
+        if files.keep_shown(plan.out, plan.kick):  # the lock was on the file before
+            locks.enter_context(files.locked(plan.out))
         return Runner(plan, progress, tokenizer).run()
 
 
@@ -161,45 +177,60 @@ class Runner:
         self._progress = progress
         self._tokenizer = load_tokenizer(plan.model) if tokenizer is None else tokenizer
         self._windows: dict[tuple[int, int], torch.Tensor] = {}
-        self._result = KickResult(plan.out)
+        self.result = KickResult(plan.out)
         self._dense: cupel.EvalResult | None = None
 
     def run(self) -> KickResult:
         """Runs all that is not done."""
-        result, dense = self._result, self._result.dense
+        result, dense = self.result, self.result.dense
         if dense.status != "done":
             self._start(dense)
             self._score_dense(dense)
         self._dense = dense.scores
+        result.shown.check(self._dense)
         self._check_disk()
-        for one in result.cells:
-            if one.status == "done":
-                continue
-            self._start(one)
-            during = "compress"
-            try:
-                model, seconds, info = self._compress(one)
-                during = "evaluate"
-                self._score(one, model, seconds, info)
-            except OSError:  # the disk, not the cell
-                raise
-            except Exception as error:
-                self._fail(one, during, error)
-            model = None  # before the next one is loaded
-            self._tell(one, "end")
+        left = [one for one in result.cells if one.status != "done"]
+        if self._plan.workers > 1 and len(left) > 1:
+            from .workers import run_cells
+
+            run_cells(self._plan, left, self._begin, self._tell)
+            return result
+        for one in left:
+            self.run_cell(one)
         return result
+
+    def run_cell(self, one: CellResult) -> None:
+        """Makes and scores one compressed model, once the dense one is done."""
+        if self._dense is None:
+            self._dense = self.result.dense.scores
+        self._start(one)
+        during = "compress"
+        try:
+            model, seconds, info = self._compress(one)
+            during = "evaluate"
+            self._score(one, model, seconds, info)
+        except OSError:  # the disk, not the cell
+            raise
+        except Exception as error:
+            self._fail(one, during, error)
+        model = None  # before the next one is loaded
+        self._tell(one, "end")
 
     def _tell(self, one: CellResult, stage: str, step: cupel.Progress | None = None) -> object:
         """Reports; a KeyboardInterrupt between steps when told to stop."""
-        answer = self._progress and self._progress(KickStatus(self._result, one, stage, step))
+        answer = self._progress and self._progress(KickStatus(self.result, one, stage, step))
         if answer is False and step is None:
             raise KeyboardInterrupt("[kick] cancelled by the progress function.")
         return answer
 
     def _start(self, one: CellResult) -> None:
-        """Makes a cell the one at work; what an attempt that failed said is removed."""
+        """Begins a cell; what an attempt that failed said is removed."""
         with contextlib.suppress(FileNotFoundError):
             (one.folder / files.CELL).unlink()
+        self._begin(one)
+
+    def _begin(self, one: CellResult) -> None:
+        """Makes a cell one of those at work."""
         one.status, one.info = "running", {}
         self._tell(one, "start")
 
@@ -285,7 +316,7 @@ class Runner:
         scores = cupel.evaluate(
             model,
             self._tokenizer,
-            grid.tasks,
+            list(map(str, grid.tasks)),
             data=grid.data,
             text=grid.text,
             limit=grid.limit or 0,
@@ -323,50 +354,7 @@ class Runner:
     def _check_disk(self) -> None:
         """Once the dense model's records are there, the size of the others' is known."""
         plan = self._plan
-        left = sum(one.status != "done" for one in self._result.cells)
+        left = sum(one.status != "done" for one in self.result.cells)
         models = plan.disk.models * left // max(1, plan.kept)
         records = files.size(plan.out / DENSE) * left
         files.Disk(records, models, files.free_bytes(plan.out)).check(plan.out)
-
-
-def as_it_is(model: cupel.Model) -> dict[str, Any]:
-    """What cell.json says of a model that was not compressed."""
-    weights, zeros = tensors(model), linear_zeros(model)
-    state = model.state_dict()
-    linear = sum(state[f"{name}.weight"].numel() for name in model.linear_names())
-    return {
-        "sparsity": zeros / linear,
-        "bits_per_weight": 8.0 * model.dtype.itemsize,
-        "weight_bytes": sum(weights.values()),
-        "packed_bytes": sum(weights.values()),
-        "parameters": parameters(model),
-        "nonzero_parameters": parameters(model) - zeros,
-        "notes": [],
-    }
-
-
-def linear_zeros(model: cupel.Model) -> int:
-    """Exact zeros in the weights of the linear layers."""
-    state = model.state_dict()
-    return sum(int((state[f"{name}.weight"] == 0).sum()) for name in model.linear_names())
-
-
-def tensors(model: cupel.Model) -> dict[str, int]:
-    """Name -> bytes of each tensor of a model; tied ones count once."""
-    sizes, seen = {}, set()
-    for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
-            sizes[name] = tensor.nbytes
-    return sizes
-
-
-def parameters(model: cupel.Model) -> int:
-    """Numbers in a model's tensors; tied ones count once."""
-    state = model.state_dict()
-    return sum(state[name].numel() for name in tensors(model))
-
-
-def packed_names(result: cupel.CompressionResult) -> set[str]:
-    """The tensors that CompressionResult.packed_bytes counts."""
-    return {f"{layer.name}.weight" for layer in result.layers}

@@ -1,150 +1,219 @@
-"""`cupel demo`: what each method does to the small model that comes with the package."""
+"""`cupel demo`: LLM-KICK on the small model that comes with cupel, whose every fact is known."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
-import tempfile
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .display import table
-from .evaluate import name_of
+from .errors import FAILED, INTERRUPTED, one_line
+from .kick import add_workers, run_shown
 
 if TYPE_CHECKING:
-    import cupel
+    from .._kick.runner import Plan
+    from ..html_report.analysis import Analysis, Row
 
-SAMPLES, LENGTH, GROUP = 32, 256, 64
-COLUMNS = (
-    "method",
-    "perplexity",
-    "ratio",
-    "loss difference",
-    "bytes on disk",
-    "if packed (computed)",
-    "seconds",
-)
+GRID = "grid.yaml"  # beside the model that comes with cupel
+MOST_WORKERS = 8
+# A first look: one level that shows little, one that shows much, one of bits.
+QUICK = {
+    "methods": ["wanda"], "sparsity": [0.3, 0.6], "patterns": [], "quantizers": ["gptq"], "bits": [3],
+    "samples": [16], "limit": 50,
+}  # fmt: skip
+MARKS = {
+    "matching": ("✓", "+"),
+    "not matching": ("✕", "-"),
+    "undecided": ("?", "?"),
+    "": ("–", "."),
+}
 READING = (
-    "A ratio of 1 is no harm done; a loss difference (nats per token, ± its paired standard error) "
-    "within two errors of 0 is noise.\n"
-    "Files are written in the dense format, zeros and all, so none is smaller: packing, computed "
-    "here, is what would shrink them."
+    "{0} keeps 95 % of the dense score, {1} does not, {2} the items do not suffice to say (95 % "
+    "confidence); behind it what is left of the score, in percent. Perplexities: times the dense one."
 )
-
-
-class Row(NamedTuple):
-    """One model of the demonstration."""
-
-    name: str
-    scores: cupel.EvalResult
-    disk: int
-    packed: int
-    seconds: float | None
 
 
 def add_parser(subparsers: Any) -> None:
     """Declares the sub-command."""
     parser = subparsers.add_parser(
         "demo",
-        help="compress and evaluate the small model that comes with cupel",
-        description="Compresses the small model that comes with cupel in several ways, evaluates "
-        "each on text that it has not seen, and prints one table. Takes about a minute.",
+        help="see what compression costs the small model that comes with cupel",
+        description="Writes the made-up world that the model of cupel was trained on, prunes and "
+        "quantizes the model in 21 ways, asks each what the dense one knows, and says what was lost "
+        "and whether perplexity showed it. Takes a few minutes.",
     )
     parser.set_defaults(run=run)
-
-
-def compressors() -> list[tuple[str, Any]]:
-    """What the demonstration shows, by the name in its table."""
-    import cupel
-
-    rows = []
-    for label, pattern in (("50 %", cupel.unstructured(0.5)), ("2:4", cupel.n_of_m(2, 4))):
-        rows += [
-            (f"magnitude {label}", cupel.Prune("magnitude", pattern)),
-            (f"wanda {label}", cupel.Prune("wanda", pattern)),
-            (f"sparsegpt {label}", cupel.SparseGpt(pattern)),
-        ]
-    for bits in (8, 4, 3, 2):
-        grid = cupel.Grid(bits=bits, group=GROUP)
-        rows.append((f"rtn {bits} bits", cupel.Rtn(grid)))
-        if bits < 8:  # where rounding to nearest begins to cost something
-            rows.append((f"gptq {bits} bits", cupel.Gptq(grid)))
-    return rows
-
-
-def measure(name: str, model: Any, tokenizer: Any, text: Path, seconds: float | None) -> Row:
-    """Scores a model and writes it out to see how large it is."""
-    import cupel
-
-    from .sizes import packed_bytes
-
-    # Windows as long as those it was trained on: positions beyond them it never saw.
-    scores = cupel.evaluate(model, tokenizer, ["perplexity"], text=text, length=LENGTH)
-    with tempfile.TemporaryDirectory(prefix="cupel-demo-") as folder:
-        saved = Path(folder) / "model"
-        cupel.save_model(model, saved)
-        return Row(name, scores, cupel.weight_bytes_on_disk(saved), packed_bytes(saved), seconds)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("cupel-demo"),
+        metavar="DIR",
+        help="folder to write, new or empty (default: cupel-demo)",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER",
+        help="another model of the same world (default: the one that comes with cupel)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="three compressed models and 50 items of each task"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with what --out holds")
+    add_workers(parser, None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the sub-command."""
-    import cupel
+    import torch
 
     from .. import touchstone
+    from .._kick.config import make_grid, read_config
+    from .._kick.runner import prepare
+    from ..html_report import write_pages
+    from ..html_report.analysis import analyse
+    from ..html_report.grid import read_grid
 
-    folder = touchstone.folder()
-    tokenizer = cupel.load_tokenizer(folder)
-    heldout = folder / touchstone.HELDOUT
-    model = cupel.load_model(folder)
-    windows = cupel.sample_windows(
-        folder / touchstone.CALIBRATION,
-        tokenizer,
-        samples=SAMPLES,
-        length=min(LENGTH, model.config.max_positions),
+    model, out = args.model or touchstone.folder(), args.out / "grid"
+    grid = make_grid(
+        read_config(touchstone.folder().parent / GRID, args.out), QUICK if args.quick else {}
     )
-    rows = [measure("dense", model, tokenizer, heldout, None)]
-    report(rows)
-    for name, compressor in compressors():
-        model = cupel.load_model(folder)
-        # Losses of layers are not shown, so nothing is collected but what the method itself needs.
-        result = cupel.compress(model, windows, compressor, measure_loss=False)
-        rows.append(measure(name, model, tokenizer, heldout, result.seconds))
-        report(rows)
-    if sys.stderr.isatty():
-        print(end="\r\x1b[K", file=sys.stderr)
-    print(summary(rows, name_of(heldout), windows.numel()))
-    return 0
+    begun = (out / "kick.json").is_file()
+    if not begun:
+        write_world(args.out)
+    try:
+        workers = args.workers or min(MOST_WORKERS, torch.get_num_threads())
+        plan = prepare(model, out, grid, args.resume, {}, workers=workers)
+        if args.model is None:  # its folder is called files
+            plan.kick["model"]["name"] = "touchstone"
+    except BaseException:  # a world without a grid would be in the way of the next attempt
+        if not begun:
+            shutil.rmtree(args.out / "world", ignore_errors=True)
+        raise
+    result = run_shown(plan, args)
+    if result is None:
+        return INTERRUPTED
+    made = analyse(read_grid(out))
+    page = write_pages(made, out / "report")["index.html"]
+    print(summary(plan, made), flush=True)
+    for one in result.failed:
+        print(f"{one.id} failed: {one_line(one.error)}")
+    print(f"The report is {page}; cupel report {out} makes it again.")
+    return FAILED if result.failed else 0
 
 
-def report(rows: list[Row]) -> None:
-    """Says on stderr what is finished, on a terminal always in the same line."""
-    text = f"{rows[-1].name} done ({len(rows)} of {len(compressors()) + 1})"
-    if sys.stderr.isatty():
-        print(end=f"\r\x1b[K{text}", file=sys.stderr, flush=True)
-    else:
-        print(text, file=sys.stderr, flush=True)
+def write_world(out: Path) -> None:
+    """Writes the world of the model that comes with cupel to out/world, whole or not at all."""
+    from .. import touchstone
+    from ..touchstone import world
+
+    if out.exists() and (
+        not out.is_dir() or any(one.name != ".world.part" for one in out.iterdir())
+    ):
+        raise ValueError(
+            f"[demo] out must be new, empty, or the folder of a demo with a grid. Got {out}; choose "
+            "another folder (--out)."
+        )
+    print("writing the world", file=sys.stderr, flush=True)
+    provenance = json.loads((touchstone.folder() / touchstone.PROVENANCE).read_text("utf-8"))
+    part = out / ".world.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    world.write_world(part, provenance["seeds"]["world"])
+    part.rename(out / "world")
 
 
-def summary(rows: list[Row], text: str, calibration_tokens: int) -> str:
-    """The table and how to read it."""
-    import cupel
+def summary(plan: Plan, made: Analysis) -> str:
+    """Tasks and what their items can show, the verdicts, and what was found."""
+    from ..html_report.finding import RULE, finding
 
-    dense = rows[0].scores
-    measured = dense.perplexities["perplexity"]
-    cells = []
-    for row in rows:
-        cell = [row.name, f"{row.scores.perplexities['perplexity'].value:.4f}"]
-        if row.scores is dense:
-            cell += ["1", ""]
+    marks = {name: symbols[not can_print(symbols[0])] for name, symbols in MARKS.items()}
+    letters = task_letters(made)
+    parts = [
+        table(*task_table(made, letters)),
+        f"Shows: the smallest difference of the score that so many items can show, {RULE}.",
+        "",
+        table(*verdict_table(made, letters, marks)),
+        READING.format(*marks.values()),
+        "",
+        finding(made),
+        "",
+        f"{made.grid.name} and {len(made.grid.cells)} models made of it; "
+        f"world, records and scores are in {plan.out.parent}.",
+    ]
+    return "\n".join(
+        textwrap.fill(part, 100) if part and "\n" not in part else part for part in parts
+    )
+
+
+def can_print(symbol: str) -> bool:
+    """Whether stdout has this character."""
+    try:
+        symbol.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def task_letters(made: Analysis) -> dict[Any, str]:
+    """A short name of each task and perplexity: A, B, ..., Z, A1, ..."""
+    from ..html_report.onsets import main_keys
+
+    names = [*made.perplexities, *main_keys(made)]
+    return {
+        name: chr(ord("A") + i % 26) + (str(i // 26) if i >= 26 else "")
+        for i, name in enumerate(names)
+    }
+
+
+def task_table(made: Analysis, letters: dict[Any, str]) -> tuple[list[str], list[list[str]]]:
+    """A row a task: its letter, its dense score, and what its items can show."""
+    from ..html_report.finding import smallest_difference
+    from ..html_report.text import number
+
+    rows = []
+    for name, letter in letters.items():
+        if isinstance(name, str):
+            loss = next(loss for loss in made.losses if loss.task == name)
+            texts = [made.label(name), "", f"{loss.blocks:,}", number(loss.dense, 2), ""]
         else:
-            paired = cupel.compare(dense, row.scores).perplexities[0]
-            error = f"{paired.loss_difference:+.4f} ± {paired.standard_error:.4f}"
-            cell += [f"{paired.ratio:.4f}", error]
-        cell += [f"{row.disk:,}", f"{row.packed:,}" if row.packed else ""]
-        cell += ["" if row.seconds is None else f"{row.seconds:.2f}"]
-        cells.append(cell)
-    how = (
-        f"Perplexity of {text} (protocol {measured.protocol}, {measured.windows} windows of "
-        f"{measured.length}); calibrated on {calibration_tokens:,} tokens; quantized in groups of {GROUP}."
-    )
-    return "\n".join([how, "", table(COLUMNS, cells), "", READING])
+            row = next(row for row in made.rows if row.key == name and row.headline)
+            size = number(smallest_difference(made, name))
+            texts = [made.label(name[0]), row.metric, f"{row.items:,}", number(row.dense), size]
+        rows.append([f"{letter} {texts[0]}", *texts[1:]])
+    return ["task", "value", "items", "dense", "shows"], rows
+
+
+def verdict_table(
+    made: Analysis, letters: dict[Any, str], marks: dict[str, str]
+) -> tuple[list[str], list[list[str]]]:
+    """A row a model, a column a task."""
+    rows = []
+    for cell in made.grid.cells:
+        texts = [cell.name]
+        for name in letters:
+            if isinstance(name, str):
+                loss = made.loss(cell, name)
+                texts.append(times(loss.ratio) if loss else cell.status)
+            else:
+                row = made.headline(cell, name)
+                texts.append(verdict(row, marks) if row else cell.status)
+        rows.append(texts)
+    return ["model", *letters.values()], rows
+
+
+def times(ratio: float) -> str:
+    """A ratio of perplexities in a few characters."""
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}" if ratio < 10000 else ">9999"
+
+
+def verdict(row: Row, marks: dict[str, str]) -> str:
+    """✓98."""
+    from ..html_report.text import known
+
+    kept = f"{100 * row.kept:.0f}" if known(row.kept) else ""
+    return f"{marks[row.verdict]}{kept}"

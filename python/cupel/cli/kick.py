@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import whole_number
 from .display import bytes_text, pairs, table
 from .errors import FAILED, INTERRUPTED, UsageError, one_line
 from .evaluate import tasks
@@ -54,7 +55,20 @@ def add_parser(subparsers: Any) -> None:
         default=False,
         help="print the whole grid as YAML, and run nothing",
     )
+    add_workers(parser, 1)
     add_options(parser)
+
+
+def add_workers(parser: argparse.ArgumentParser, default: int | None) -> None:
+    """--workers."""
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1),
+        default=default,
+        metavar="N",
+        help="processes that run models side by side, each with its share of the threads: faster for "
+        f"small models (default: {default or 'a thread each, at most 8'})",
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -107,8 +121,6 @@ def run(args: argparse.Namespace) -> int:
     from .._kick.config import make_grid
     from .._kick.grid import FIELDS
     from .._kick.runner import prepare
-    from .._kick.runner import run as run_plan
-    from .kick_display import GridDisplay
 
     options = {name: getattr(args, name) for name in FIELDS if hasattr(args, name)}
     grid = usage(lambda: make_grid(args.config, options))
@@ -118,21 +130,31 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         raise UsageError("the grid needs a folder to write: add --out DIR.")
     usage(grid.cells)
-    plan = prepare(args.model, args.out, grid, args.resume, {})
+    plan = prepare(args.model, args.out, grid, args.resume, {}, workers=args.workers)
+    result = run_shown(plan, args)
+    if result is None:
+        return INTERRUPTED
+    print(summary(plan, result), flush=True)
+    print(make_pages(plan.out))
+    return FAILED if result.failed else 0
+
+
+def run_shown(plan: Plan, args: argparse.Namespace) -> KickResult | None:
+    """Runs a grid and shows it at work; None when it was interrupted."""
+    from .._kick.runner import run as run_plan
+    from .kick_display import GridDisplay
+
     print(announcement(plan), file=sys.stderr, flush=True)
     try:
         with GridDisplay(plan.left) as display:
-            result = run_plan(plan, display, None)
+            return run_plan(plan, display, None)
     except KeyboardInterrupt:
         again = "the same command" if args.resume else "the same command and --resume"
         print(
             f"cupel: interrupted; {args.out} holds what was done, and {again} goes on from there.",
             file=sys.stderr,
         )
-        return INTERRUPTED
-    print(summary(plan, result), flush=True)
-    print(make_pages(plan.out))
-    return FAILED if result.failed else 0
+        return None
 
 
 def usage(make: Callable[[], Any]) -> Any:
@@ -168,7 +190,8 @@ def announcement(plan: Plan) -> str:
         one = plan.other
         parity = f"{one.sparsity:.4%} of {one.linear_weights:,} linear weights leave {one.parameters:,} of"
         rows.append(("parity", f"{parity} {one.large_parameters:,} parameters"))
-    rows.append(("tasks", ", ".join(plan.grid.tasks)))
+    names = [getattr(text, "label", "") or text for text in plan.grid.tasks]
+    rows.append(("tasks", ", ".join(names)))
     total = len(plan.cells) + 1
     models = f"{plan.left} of {total} models"
     if plan.left > plan.kept:

@@ -30,7 +30,8 @@ class GridDisplay:
         self._live: Any = None
         self._status: KickStatus | None = None
         self._table: tuple[list[str], list[list[str]]] = ([], [])
-        self._began = self._started = clock()
+        self._began = clock()
+        self._started: dict[str, float] = {}  # cells at work
 
     def __enter__(self) -> GridDisplay:
         if self._file.isatty():
@@ -52,7 +53,7 @@ class GridDisplay:
 
     def __call__(self, status: KickStatus) -> None:
         if status.stage == "start":
-            self._started = self._clock()
+            self._started[status.cell.id] = self._clock()
         if status.stage == "end":
             self._left -= 1
         if status.stage in ("start", "end"):
@@ -66,7 +67,7 @@ class GridDisplay:
         one = status.cell
         width = len(str(self._total))
         start = f"[{self._total - self._left:{width}}/{self._total}] {name_of(one)}"
-        took = f"{self._clock() - self._started:.1f} s"
+        took = f"{self._clock() - self._started.pop(one.id, self._began):.1f} s"
         if one.status == "failed":
             return f"{start}  failed after {took}: {one_line(one.error)}"
         values = ", ".join(f"{key} {value}" for key, value in values_of(status.result, one))
@@ -104,7 +105,8 @@ class GridDisplay:
         parts = [name_of(status.cell)]
         if status.step is not None and status.stage in ("compress", "score"):
             step = status.step
-            parts.append(f"{status.stage} {step.name} {step.done} of {step.total}")
+            name = status.result.shown.label(step.name) if status.stage == "score" else step.name
+            parts.append(f"{status.stage} {name} {step.done} of {step.total}")
         parts.append(f"{self._left} of {self._total} models to run")
         parts.append(f"{span(self._clock() - self._began)} passed")
         left = self.time_left()
@@ -129,7 +131,7 @@ def values_of(result: KickResult, one: Any) -> list[tuple[str, str]]:
     """Column and text of each value of a cell."""
     from .._kick.result import headline
 
-    shown = headline(result.dense.metrics)
+    shown = headline(result.dense.metrics, result.shown)
     return list(zip(shown, result.row(one, shown)[4:-1], strict=True))
 
 

@@ -16,6 +16,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
 
 __all__ = ["write_html_report"]
 
@@ -41,13 +45,19 @@ def write_html_report(
         FormatError: Its kick.json or its dense scores are damaged. Damage to a single cell is
             reported in the page instead.
     """
-    from .._load import build
     from .analysis import analyse
-    from .files import make_cells, make_latex, make_markdown, make_verdicts
     from .grid import read_grid
-    from .page import make_page
 
     made = analyse(read_grid(Path(folder)), progress)
+    return write_pages(made, Path(out) if out is not None else Path(folder) / "report")
+
+
+def write_pages(made: Analysis, target: Path) -> dict[str, Path]:
+    """Writes what write_html_report() writes, from an analysis that was made before."""
+    from .._load import build
+    from .files import make_cells, make_latex, make_markdown, make_verdicts
+    from .page import make_page
+
     texts = {
         "cells.csv": make_cells(made),
         "verdicts.csv": make_verdicts(made),
@@ -55,7 +65,6 @@ def write_html_report(
         "report.tex": make_latex(made),
         "index.html": make_page(made, build().VERSION),
     }
-    target = Path(out) if out is not None else Path(folder) / "report"
     target.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         unfinished = target / f".{name}.{os.getpid()}"  # a page is whole or not there

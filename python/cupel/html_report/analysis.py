@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from .._kick.labels import Shown
 from .grid import Cell, Grid
-from .judged import add_judged, judged_task
+from .judged import add_judged, judged_label, judged_task
 from .parts import HEADLINES, Category, Key, categories, flags
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ class Analysis:
     # cell id -> mode -> what a judge said of its answers
     judged: dict[str, dict[str, cupel.EvalResult]] = field(default_factory=dict)
     experiments: list[Any] | None = None  # tables that are made once: experiments()
+    shown: Shown = field(default_factory=lambda: Shown({}))
+
+    def label(self, task: str) -> str:
+        """What a task is called."""
+        return judged_label(self.shown, task)
 
     def of(self, cell: Cell, key: Key | None = None) -> list[Row]:
         """Rows of a cell, of one task and protocol or all."""
@@ -143,7 +149,7 @@ def analyse(grid: Grid, progress: Callable[[str], None] | None = None) -> Analys
     dense = None
     if grid.dense is not None and grid.dense.done:
         dense = grid.dense.scores()
-    made = Analysis(grid, dense)
+    made = Analysis(grid, dense, shown=Shown(grid.kick))
     if dense is not None:
         made.fingerprints["dense"] = dense.model.fingerprint
         made.flags["dense"] = flags(dense)
@@ -180,13 +186,14 @@ def add_cell(made: Analysis, cell: Cell) -> None:
         try:
             pairs = cupel.compare(made.dense, scores, matching=MATCHING, level=LEVEL)
             add_pairs(made, cell, pairs)
-            problems += [f"Only one side has {task}." for task in pairs.unpaired] + pairs.notes
+            unpaired = map(made.label, pairs.unpaired)
+            problems += [f"Only one side has {task}." for task in unpaired] + pairs.notes
         except ValueError as error:
             problems.append(f"Not compared: {error}")
             reason = f"not comparable: {error}"
     paired = {row.key for row in made.of(cell)}
     made.rows += unpaired_rows(made.dense.metrics, scores.metrics, cell, reason, paired)
-    made.categories[cell.id] = categories(made.dense, scores)
+    made.categories[cell.id] = categories(made.dense, scores, made.shown.value)
     add_judged(made, cell, problems)
 
 
@@ -311,7 +318,8 @@ def unpaired_rows(
 
 
 def choose_headlines(made: Analysis) -> None:
-    """Marks the value that stands for each task and protocol; keys come in the order of the run."""
+    """Marks the value that stands for each task and protocol; keys come in the order of the run, of a
+    task those protocols first that have the value chosen for it."""
     keys = dict.fromkeys(row.key for row in made.rows)
     asked = [str(task) for task in made.grid.kick.get("tasks", [])]
     names = [task.split(":")[0] for task in asked]
@@ -319,7 +327,11 @@ def choose_headlines(made: Analysis) -> None:
     if made.dense is not None:
         protocols = {task: list(m.protocols) for task, m in made.dense.manifests.items()}
 
-    def place(key: Key) -> tuple[int, bool, int]:
+    def lacks_choice(key: Key) -> bool:
+        chosen = made.shown.value(key[0])
+        return chosen != "" and all(row.metric != chosen for row in made.rows if row.key == key)
+
+    def place(key: Key) -> tuple[int, bool, bool, int]:
         name, protocol = key
         judged = judged_task(name)
         task = name if judged is None else judged
@@ -328,14 +340,19 @@ def choose_headlines(made: Analysis) -> None:
         return (
             asked.index(task) if task in asked else names.index(task) if task in names else after,
             judged is not None,
+            lacks_choice(key),
             known.index(protocol) if protocol in known else len(known),
         )
 
     for key in sorted(keys, key=place):
         metrics = dict.fromkeys(row.metric for row in made.rows if row.key == key)
-        made.headlines[key] = next((m for m in HEADLINES if m in metrics), min(metrics))
+        best = (made.shown.value(key[0]), *HEADLINES)
+        made.headlines[key] = next((m for m in best if m in metrics), min(metrics))
     for row in made.rows:
         row.headline = made.headlines[row.key] == row.metric
+    if asked:  # perplexities too come in the order of the run
+        at = {loss.task: place((loss.task, ""))[0] for loss in made.losses}
+        made.losses.sort(key=lambda loss: (made.grid.cells.index(loss.cell), at[loss.task]))
     cells, order = [cell.id for cell in made.grid.cells], list(made.headlines)
     made.rows.sort(
         key=lambda row: (

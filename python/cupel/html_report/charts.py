@@ -157,8 +157,9 @@ def task_panel(
     protocol = f", protocol {key[1]}" if key[1] != "strict" else ""
     subtitle = f"{row.metric}{protocol}; dense {number(row.dense)}"
     subtitle += f", {row.items:,} items" if row.items else ""
-    label = f"{key[0]}: share of the dense {row.metric} against sparsity"
-    return Panel(key[0], subtitle, wrap(WIDTH, HEIGHT, label, parts))
+    name = made.label(key[0])
+    label = f"{name}: share of the dense {row.metric} against sparsity"
+    return Panel(name, subtitle, wrap(WIDTH, HEIGHT, label, parts))
 
 
 def perplexity_panels(made: Analysis) -> list[Panel]:
@@ -193,8 +194,9 @@ def perplexity_panels(made: Analysis) -> list[Panel]:
             ]
         loss = next(loss for loss in made.losses if loss.task == task)
         subtitle = f"compressed / dense (dense {number(loss.dense, 2)}, protocol {loss.protocol})"
-        label = f"{task}: ratio to the dense perplexity against sparsity"
-        found.append(Panel(task, subtitle, wrap(WIDTH, HEIGHT, label, parts)))
+        name = made.label(task)
+        label = f"{name}: ratio to the dense perplexity against sparsity"
+        found.append(Panel(name, subtitle, wrap(WIDTH, HEIGHT, label, parts)))
     return found
 
 
@@ -246,8 +248,9 @@ def forest(made: Analysis, key: Key, rows: list[tuple[Cell, Row]], task: str) ->
     subtitle = f"{row.metric}; dense {number(row.dense)}" + (
         f", {row.items:,} items" if row.items else ""
     )
-    label = f"{key[0]}: share of the dense {row.metric} for each pattern and bit width"
-    return Panel(key[0], subtitle, wrap(WIDTH, height, label, parts))
+    name = made.label(key[0])
+    label = f"{name}: share of the dense {row.metric} for each pattern and bit width"
+    return Panel(name, subtitle, wrap(WIDTH, height, label, parts))
 
 
 def label_text(x: float, y: float, text: str, css: str, anchor: str = "start") -> str:

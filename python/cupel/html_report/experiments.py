@@ -74,7 +74,9 @@ def samples_part(made: Analysis) -> Part:
             if first is None:
                 continue
             entries = [mean_entry([loss.compressed for loss in of], 3) for of in losses]
-            table.add(base, shown, task, value(first.dense, number(first.dense, 3)), *entries)
+            table.add(
+                base, shown, made.label(task), value(first.dense, number(first.dense, 3)), *entries
+            )
     note = (
         "The same seed draws nested texts: the windows of a smaller number are the first ones of a larger. "
         "Several seeds: their mean, lowest and highest. Methods that need no text are not listed."
@@ -180,7 +182,7 @@ def paired(made: Analysis, cell: Cell, comparison: Any) -> list[Pair]:
     for p in comparison.perplexities:
         found.append(
             Pair(
-                cell, p.task, f"{p.blocks:,}", number(p.dense), ratio(p.compressed),
+                cell, made.label(p.task), f"{p.blocks:,}", number(p.dense), ratio(p.compressed),
                 f"× {ratio(p.ratio)}", f"{ratio(p.ratio_low)} to {ratio(p.ratio_high)}", math.nan,
                 (p.ratio_high < 1) - (p.ratio_low > 1),
             )

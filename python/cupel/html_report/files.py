@@ -10,10 +10,11 @@ from typing import Any
 from . import judged, model_tables, tables
 from .analysis import Analysis
 from .experiments import experiments
+from .finding import head
 from .onsets import all_series
 from .table import Table
 from .text import known, many, visible
-from .words import caveats, paragraphs
+from .words import caveats
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -40,7 +41,7 @@ def markdown(table: Table) -> str:
 def make_markdown(made: Analysis) -> str:
     """report.md."""
     parts = [f"# {markdown_text(made.grid.name)}: what compression cost\n"]
-    parts += [f"**{h}.** {markdown_text(s)}\n" for h, s in paragraphs(made)]
+    parts += [f"**{h}.** {markdown_text(s)}\n" for h, s in head(made)]
     sections: list[tuple[str, Table]] = [
         ("Where tasks break, and where perplexity shows it", tables.onset_table(made, all_series(made))),
         ("Does it keep 95 % of the dense score?", tables.verdict_matrix(made)),
@@ -141,7 +142,10 @@ def make_cells(made: Analysis) -> str:
         "seconds_evaluate", "fingerprint",
     ]  # fmt: skip
     for task in made.perplexities:
-        columns += [f"{name}:{task}" for name in ("perplexity", "ratio", "ratio_low", "ratio_high")]
+        columns += [
+            f"{name}:{made.label(task)}"
+            for name in ("perplexity", "ratio", "ratio_low", "ratio_high")
+        ]
     rows = []
     for cell in [*([made.grid.dense] if made.grid.dense else []), *made.grid.cells]:
         seconds = cell.record.get("seconds") or {}
@@ -170,7 +174,7 @@ def make_cells(made: Analysis) -> str:
 def make_verdicts(made: Analysis) -> str:
     """verdicts.csv: a row a value of a task of a model."""
     columns = [
-        "cell", "method", "kind", "level", "seed", "task", "protocol", "metric", "headline", "items",
+        "cell", "method", "kind", "level", "seed", "task", "label", "protocol", "metric", "headline", "items",
         "dense", "compressed", "difference", "standard_error", "low", "high", "p", "p_holm_grid",
         "right_to_wrong", "wrong_to_right", "changed_wrong", "minimum_detectable_effect", "kept",
         "score_matches", "verdict", "reason", "significant_loss", "broken",
@@ -183,8 +187,8 @@ def make_verdicts(made: Analysis) -> str:
             counts = [flips.right_to_wrong, flips.wrong_to_right, flips.changed_wrong]
         rows.append(
             [
-                cell.id, cell.method, cell.kind, cell.level, cell.seed, row.task, row.protocol,
-                row.metric, int(row.headline), row.items, row.dense, row.compressed, row.difference,
+                cell.id, cell.method, cell.kind, cell.level, cell.seed, row.task,
+                made.label(row.task), row.protocol, row.metric, int(row.headline), row.items, row.dense, row.compressed, row.difference,
                 row.standard_error, row.low, row.high, row.p, row.p_grid, *counts, row.detectable,
                 row.kept, int(row.point), row.verdict, row.reason, int(row.worse), int(row.broken),
             ]

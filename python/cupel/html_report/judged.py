@@ -12,6 +12,7 @@ from .text import number
 if TYPE_CHECKING:
     import cupel
 
+    from .._kick.labels import Shown
     from .analysis import Analysis
     from .grid import Cell
 
@@ -26,6 +27,12 @@ def judged_name(task: str) -> str:
 def judged_task(name: str) -> str | None:
     """The task whose grades these are; None for what is no judge's."""
     return name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else None
+
+
+def judged_label(shown: Shown, name: str) -> str:
+    """What tables call a task or its grades."""
+    task = judged_task(name)
+    return shown.label(name) if task is None else judged_name(shown.label(task))
 
 
 def read_judged(folder: Path) -> tuple[dict[str, cupel.EvalResult], list[str]]:
@@ -108,7 +115,7 @@ def judge_table(made: Analysis) -> Table:
                         counts = [metrics["replies"], metrics["replies_unparsed"]]
                         table.add(
                             cell.name,
-                            task,
+                            made.label(task),
                             mode,
                             name,
                             *(value(v, number(v, 3)) for v in values),

@@ -148,5 +148,5 @@ def plain_scores(made: Analysis) -> Table:
         for protocol, values in protocols.items():
             for metric, score in values.items():
                 if "/" not in metric:
-                    table.add(task, protocol, metric, value(score, number(score, 4)))
+                    table.add(made.label(task), protocol, metric, value(score, number(score, 4)))
     return table

@@ -36,6 +36,7 @@ class Series:
     method: str
     kind: str  # "sparsity", "bits" or "pattern"
     key: Key
+    task: str  # what it is called
     metric: str
     worse: Onset  # a significant loss
     broken: Onset  # a significant loss that is below 95 % of the dense score as well
@@ -129,6 +130,7 @@ def all_series(made: Analysis, main_protocols: bool = True) -> list[Series]:
                         method,
                         kind,
                         key,
+                        made.label(key[0]),
                         made.headlines[key],
                         worse=onset(levels, row, lambda one: one.worse),
                         broken=onset(levels, row, lambda one: one.broken),

@@ -14,9 +14,10 @@ from . import charts, judged, model_tables, provenance, tables
 from .analysis import Analysis
 from .examples import examples
 from .experiments import experiments
+from .finding import head
 from .onsets import all_series, main_keys
 from .text import many, visible
-from .words import caveats, paragraphs
+from .words import caveats
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -74,7 +75,7 @@ def make_page(made: Analysis, version: str) -> str:
             many=many,
             tests=f"all {many(made.tests, 'test')}" if made.tests > 1 else many(made.tests, "test"),
             name=made.grid.name,
-            paragraphs=paragraphs(made),
+            paragraphs=head(made),
             onsets=tables.onset_table(made, series),
             sparsity=charts.sparsity_panels(made, main),
             more_sparsity=charts.sparsity_panels(made, others),

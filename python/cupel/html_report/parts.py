@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,16 @@ def flags(scores: cupel.EvalResult) -> dict[Key, dict[str, float]]:
     return found
 
 
-def categories(dense: cupel.EvalResult, scores: cupel.EvalResult) -> dict[Key, dict[str, Category]]:
-    """The metrics "VALUE/CATEGORY" of both sides, for the value that stands for the task."""
+def categories(
+    dense: cupel.EvalResult,
+    scores: cupel.EvalResult,
+    chosen: Callable[[str], str] = lambda task: "",
+) -> dict[Key, dict[str, Category]]:
+    """The metrics "VALUE/CATEGORY" of both sides, for the value that stands for the task.
+
+    Args:
+        chosen: Task -> the value that was chosen for it, or "".
+    """
     found: dict[Key, dict[str, Category]] = {}
     for task, protocols in scores.metrics.items():
         for protocol, values in protocols.items():
@@ -54,7 +63,8 @@ def categories(dense: cupel.EvalResult, scores: cupel.EvalResult) -> dict[Key, d
             known = {metric for metric, _ in parts.values()} - {"items"}
             if not known:
                 continue
-            metric = next((m for m in HEADLINES if m in known), min(known))
+            best = (chosen(task), *HEADLINES)
+            metric = next((m for m in best if m in known), min(known))
             errors = category_errors(dense, scores, task, protocol, metric)
             found[task, protocol] = {}
             for name, (owner, category) in parts.items():

@@ -44,7 +44,7 @@ def task_table(made: Analysis) -> Table:
         fields = json.loads(manifest.to_json())
         fields.pop("task")
         for key, text in flat(fields):
-            table.add(visible(task, 80), key, text)
+            table.add(visible(made.label(task), 80), key, text)
     return table
 
 

@@ -48,4 +48,5 @@ def task_name(made: Analysis, key: Key) -> str:
     """The task, and its protocol where it has several."""
     task, protocol = key
     several = sum(other[0] == task for other in made.headlines) > 1
-    return f"{task} ({protocol})" if several or protocol != "strict" else task
+    name = made.label(task)
+    return f"{name} ({protocol})" if several or protocol != "strict" else name

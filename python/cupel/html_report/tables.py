@@ -63,7 +63,13 @@ def onset_table(made: Analysis, series: Iterable[Series]) -> Table:
 
 def verdict_matrix(made: Analysis) -> Table:
     """A row a cell, a column a task: the verdict and what is left of the dense score."""
-    table = Table(["model", *(task_name(made, key) for key in made.headlines), *made.perplexities])
+    table = Table(
+        [
+            "model",
+            *(task_name(made, key) for key in made.headlines),
+            *map(made.label, made.perplexities),
+        ]
+    )
     for cell in made.grid.cells:
         entries = [Entry(cell.name)]
         for key in made.headlines:
@@ -164,7 +170,7 @@ def perplexity_table(made: Analysis) -> Table:
     for loss in made.losses:
         table.add(
             loss.cell.name,
-            loss.task,
+            made.label(loss.task),
             loss.protocol,
             value(loss.blocks, f"{loss.blocks:,}"),
             value(loss.dense, number(loss.dense, 3)),

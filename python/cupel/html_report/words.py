@@ -11,6 +11,8 @@ from .text import known, listed, many, number, percent, ratio
 
 Paragraph = tuple[str, str]  # heading, sentences
 
+MOST_TASKS = 6  # that have a sentence each; the table of levels has all of them
+
 HOW = {"sparsity": "Pruning", "bits": "Quantizing"}
 
 
@@ -35,8 +37,8 @@ def compared(made: Analysis) -> str:
     grid = made.grid
     own = [cell for cell in grid.cells if cell.kind != "model"]
     done = [cell for cell in own if cell.done]
-    tasks = [f"{task} ({made.headlines[task, protocol]})" for task, protocol in main_keys(made)]
-    tasks += made.perplexities
+    tasks = [f"{made.label(key[0])} ({made.headlines[key]})" for key in main_keys(made)]
+    tasks += map(made.label, made.perplexities)
     if not grid.cells:
         return f"The scores of {grid.name} alone: there is no other model to compare it with."
     if grid.kick:
@@ -78,7 +80,7 @@ def breaks(made: Analysis, series: list[Series], rows: list[Row]) -> str:
         part = [one for one in series if one.kind == kind]
         sentences += ordered(part, how)
     sentences += [patterns([one for one in series if one.kind == "pattern"])]
-    sentences += [single(rows)]
+    sentences += [single(made, rows)]
     if not any(row.broken for row in rows):
         worse = sum(row.worse for row in rows)
         cells = len({id(row.cell) for row in rows})
@@ -100,15 +102,15 @@ def ordered(series: list[Series], how: str) -> list[str]:
     if not broken:
         return [f"{how} breaks no task at any level evaluated (up to {series[0].strongest})."]
     first = min(one.broken.place for one in broken)
-    tasks = list(dict.fromkeys(one.key[0] for one in series))
+    tasks = list(dict.fromkeys(one.task for one in series))
     early = {task: [] for task in tasks}
     for one in broken:
         if one.broken.place == first:
-            early[one.key[0]].append(one.method)
+            early[one.task].append(one.method)
     early = {task: methods for task, methods in early.items() if methods}
     level = next(one.broken.level for one in broken if one.broken.place == first)
     every = list(dict.fromkeys(one.method for one in series))
-    who = listed(list(early))
+    who = listed(list(early)) if len(early) <= MOST_TASKS else f"{len(early)} of {len(tasks)} tasks"
     if len(early) == len(tasks) > 1:
         who = "both tasks" if len(tasks) == 2 else f"all {len(tasks)} tasks"
     used = list(dict.fromkeys(method for methods in early.values() for method in methods))
@@ -116,8 +118,16 @@ def ordered(series: list[Series], how: str) -> list[str]:
     sentences = [
         f"{how} breaks {who} {'' if len(tasks) in (1, len(early)) else 'first, '}at {level} {by}."
     ]
+    if len(tasks) > MOST_TASKS:
+        whole = len(tasks) - len({one.task for one in broken})
+        if whole:
+            sentences.append(
+                f"{whole} of the {len(tasks)} tasks {'is' if whole == 1 else 'are'} not broken at any "
+                f"level (up to {series[0].strongest})."
+            )
+        return sentences
     for task in tasks:
-        own = [one for one in series if one.key[0] == task]
+        own = [one for one in series if one.task == task]
         if len(early.get(task, [])) == len(own):
             continue  # the first sentence said it all
         levels: dict[str, list[str]] = {}
@@ -142,17 +152,25 @@ def patterns(series: list[Series]) -> str:
     found: dict[tuple[str, str], list[str]] = {}
     for one in series:
         if one.broken:
-            found.setdefault((one.key[0], one.broken.levels), []).append(one.method)
+            found.setdefault((one.task, one.broken.levels), []).append(one.method)
     if not found:
         return "No n:m pattern breaks a task."
+    tasks = dict.fromkeys(one.task for one in series)
+    if len(tasks) > MOST_TASKS:
+        hit = len({task for task, _ in found})
+        return f"n:m patterns break {hit} of {len(tasks)} tasks with one method at least."
     parts = [f"{task} at {levels} with {listed(m)}" for (task, levels), m in found.items()]
     return f"n:m patterns break {'; '.join(parts)}."
 
 
-def single(rows: list[Row]) -> str:
+def single(made: Analysis, rows: list[Row]) -> str:
     """One sentence on a comparison without levels."""
     own = [row for row in rows if row.cell.kind == "single"]
-    names = [f"{row.task} ({percent(row.kept)} of the dense score)" for row in own if row.broken]
+    names = [
+        f"{made.label(row.task)} ({percent(row.kept)} of the dense score)"
+        for row in own
+        if row.broken
+    ]
     return f"Broken: {listed(names)}." if names else ""
 
 
