@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 import textwrap
@@ -119,11 +118,10 @@ def write_world(out: Path) -> None:
             "another folder (--out)."
         )
     print("writing the world", file=sys.stderr, flush=True)
-    provenance = json.loads((touchstone.folder() / touchstone.PROVENANCE).read_text("utf-8"))
     part = out / ".world.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    world.write_world(part, provenance["seeds"]["world"])
+    world.write_world(part, touchstone.WORLD_SEED)
     part.rename(out / "world")
 
 
