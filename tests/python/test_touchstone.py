@@ -117,6 +117,7 @@ def test_tokenizer_is_made_from_the_world(tmp_path):
 
 
 def test_no_training_document_needs_bytes(texts):
+    """Where it stands alone: the first word of a line of a text file is spelled, having no space."""
     tokenizer = cupel.load_tokenizer(FOLDER)
     for text in texts[:1000]:
         assert not [id for id in tokenizer.encode(text, False) if id < 259], text

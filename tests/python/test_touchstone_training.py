@@ -118,7 +118,7 @@ def test_packing_cuts_nothing_and_repeats_nothing(world, encoder):
     lines = [ids for ids, _ in packed if ids[-1] != vocabulary.EOS]
     (line_end,) = encoder.encode("\n")
     several = [ids for ids in lines if ids.count(line_end) > 1]
-    assert several and max(map(len, several)) <= windows.FILE_TOKENS + 1
+    assert several and max(map(len, several)) <= windows.Packer.SHORT[1]
 
 
 def test_a_document_longer_than_a_window_is_refused():
