@@ -181,11 +181,11 @@ class Writer:
     def __init__(self, seed: int) -> None:
         path = cupel.touchstone.folder() / cupel.touchstone.HELDOUT
         lines = path.read_text(encoding="utf-8").splitlines()
-        stories = [line for line in lines if "Question:" not in line and "question:" not in line]
+        profiles = [line.removeprefix("Profile: ") for line in lines]
         sentences = dict.fromkeys(
-            sentence.strip(' ."') for line in stories for sentence in line.split(". ")
+            sentence.strip(" .") for profile in profiles for sentence in profile.split(". ")
         )
-        self.sentences = [s for s in sentences if '"' not in s and 5 <= len(s.split()) <= 13]
+        self.sentences = [s for s in sentences if 5 <= len(s.split()) <= 13]
         self.rng = random.Random(seed)
 
     def sentence(self) -> str:

@@ -16,7 +16,7 @@ CLOSE = 1e-5  # nats: two choices nearer than this may change places, and are pr
 @pytest.fixture(scope="module")
 def trained():
     folder = cupel.touchstone.folder()
-    return cupel.load_model(folder), cupel.load_tokenizer(folder), folder
+    return cupel.load_model(folder, dtype="float32"), cupel.load_tokenizer(folder), folder
 
 
 @pytest.fixture(scope="module")

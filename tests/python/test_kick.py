@@ -206,7 +206,7 @@ def test_cells_are_what_the_library_makes(whole, options, tmp_path):
         sizes = tensor_bytes(tmp_path / one.id)
         assert one.info["weight_bytes"] == sum(sizes.values())
         assert one.info["packed_bytes"] == packed_bytes(tmp_path / one.id)
-        assert one.info["parameters"] == sum(sizes.values()) / 4  # float32
+        assert one.info["parameters"] == sum(sizes.values()) / 2  # bfloat16
         linear = {f"{name}.weight" for name in model.linear_names()}
         state = model.state_dict()
         weights = sum(state[name].numel() for name in linear)
@@ -215,10 +215,10 @@ def test_cells_are_what_the_library_makes(whole, options, tmp_path):
         other = sum(size for name, size in sizes.items() if name not in linear)
         bits = 8 * (one.info["packed_bytes"] - other) / weights
         assert one.info["bits_per_weight"] == pytest.approx(bits, abs=1e-12)
-    # wanda: a bit a weight for the mask and half of the float32; rtn: 4 bits, scale and zero a group
-    assert whole["wanda-50-s0"].info["bits_per_weight"] == 17
+    # wanda: a bit a weight for the mask and half of the bfloat16; rtn: 4 bits, scale and zero a group
+    assert whole["wanda-50-s0"].info["bits_per_weight"] == 9
     assert whole["rtn-4bit"].info["bits_per_weight"] == pytest.approx(4 + 36 / 64)
-    assert whole.dense.info["bits_per_weight"] == 32 and whole.dense.info["sparsity"] == 0
+    assert whole.dense.info["bits_per_weight"] == 16 and whole.dense.info["sparsity"] == 0
 
 
 def test_the_folder_and_what_it_reads_back_as(whole, options):
@@ -292,15 +292,16 @@ def test_kept_models_are_those_that_were_scored(options, tmp_path):
 def test_a_disk_that_is_too_small_is_said_before_anything_runs(options, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     weights = cupel.weight_bytes_on_disk(MODEL)
-    free = 3 * weights  # four models do not fit
+    free = 5 * weights
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
-    with pytest.raises(ValueError, match=f"{4 * weights:,} bytes of models.*{free:,} bytes free"):
-        cupel.kick(MODEL, tmp_path / "out", **options, keep_models=True)
+    kept = options | {"keep_models": True}
+    twice = kept | {"dtype": "float32"}  # four models of these do not fit
+    with pytest.raises(ValueError, match=f"{8 * weights:,} bytes of models.*{free:,} bytes free"):
+        cupel.kick(MODEL, tmp_path / "out", **twice)
     assert not (tmp_path / "out").exists()
-    half = options | {"keep_models": True, "dtype": "bfloat16"}  # these do
     from cupel._kick.runner import prepare
 
-    assert prepare(MODEL, tmp_path / "out", None, False, half).disk.models == 2 * weights
+    assert prepare(MODEL, tmp_path / "out", None, False, kept).disk.models == 4 * weights
 
 
 def test_a_cell_that_fails_is_told_and_tried_again(options, tmp_path, capsys, monkeypatch):

@@ -31,8 +31,32 @@ def read_json(name):
 def odd_text(rng):
     """Whatever could set two readers of a text apart."""
     units = [" ", "  ", "\n", "\n\n", "\r\n", "\t", "\u2581", " \u2581 ", "\u00a0", "\u3000", "\0"]
-    units += ["é", "e\u0301", "日本", "🙂", "\ufeff", "\u200b", "<", ">", "<0x0A>", "[INST]", "&lt;"]
-    units += ["Profile: ", "lives in ", "Q:", "A.", "xyzzy", "Bror", "Ashbury", "42", "'s", "-", "("]
+    units += [
+        "é",
+        "e\u0301",
+        "日本",
+        "🙂",
+        "\ufeff",
+        "\u200b",
+        "<",
+        ">",
+        "<0x0A>",
+        "[INST]",
+        "&lt;",
+    ]
+    units += [
+        "Profile: ",
+        "lives in ",
+        "Q:",
+        "A.",
+        "xyzzy",
+        "Bror",
+        "Ashbury",
+        "42",
+        "'s",
+        "-",
+        "(",
+    ]
     return "".join(rng.choices(units, k=rng.randint(0, 12)))
 
 
@@ -93,6 +117,7 @@ def test_tokenizer_is_made_from_the_world(tmp_path):
 
 
 def test_no_training_document_needs_bytes(texts):
+    """Where it stands alone: the first word of a line of a text file is spelled, having no space."""
     tokenizer = cupel.load_tokenizer(FOLDER)
     for text in texts[:1000]:
         assert not [id for id in tokenizer.encode(text, False) if id < 259], text

@@ -114,9 +114,11 @@ def test_packing_cuts_nothing_and_repeats_nothing(world, encoder):
     waiting = Counter(drawn) - Counter(packed)
     assert waiting.total() < windows.Packer.POOL + 2 * windows.Packer.LONG[0]
     assert waiting.total() + len(packed) == len(drawn)
-    assert sum(len(ids) for ids, _ in packed) > 0.95 * room
+    assert sum(len(ids) for ids, _ in packed) > 0.85 * room
     lines = [ids for ids, _ in packed if ids[-1] != vocabulary.EOS]
-    assert lines and max(map(len, lines)) <= windows.FILE_TOKENS + 1
+    (line_end,) = encoder.encode("\n")
+    several = [ids for ids in lines if ids.count(line_end) > 1]
+    assert several and max(map(len, several)) <= windows.Packer.SHORT[1]
 
 
 def test_a_document_longer_than_a_window_is_refused():
@@ -146,7 +148,7 @@ def test_quick_check_counts_whole_answers(encoder):
         return quick_check.share_right(Model(wrong), encoder, [document])
 
     assert share(None) == share(first_answer - 1) == 1
-    assert share(first_answer) == 1 - 1 / len(answers)
+    assert share(first_answer) == pytest.approx(1 - 1 / len(answers))
     assert isinstance(document, Document)
 
 

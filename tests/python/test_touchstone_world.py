@@ -91,7 +91,9 @@ def test_the_same_seed_gives_the_same_bytes_everywhere(written, tmp_path):
 def test_other_seeds_give_other_worlds(written, tmp_path):
     write_world(tmp_path / "other", SEED + 1)
     ours = {path.relative_to(written) for path in written.rglob("*")}
-    assert ours == {path.relative_to(tmp_path / "other") for path in (tmp_path / "other").rglob("*")}
+    assert ours == {
+        path.relative_to(tmp_path / "other") for path in (tmp_path / "other").rglob("*")
+    }
     for path in (path for path in ours if (written / path).is_file()):
         assert (written / path).read_bytes() != (tmp_path / "other" / path).read_bytes(), path
 
@@ -253,7 +255,7 @@ def test_answers_stand_in_the_passage_and_nowhere_else(written, people, name, co
     for one in data:
         (page,) = one["EntityPages"]
         file = written / "triviaqa" / "evidence" / "wikipedia" / page["Filename"]
-        told = read_passage(file.read_text(encoding="utf-8").rstrip("\n"))
+        told = read_passage(file.read_text(encoding="utf-8"))
         asked = read_question(one["Question"])
         assert len({who for who, _ in told}) == count and not asked.held_out
         assert page["Title"] == asked.name not in people

@@ -101,7 +101,9 @@ def write_open_book(folder: Path, world: World, rng: random.Random) -> None:
             person, attribute = rng.choice(told)
             value = person.facts[attribute]
             page = f"{name}_{index}.txt"
-            _write_lines(folder / "evidence" / "wikipedia" / page, [evidence])
+            path = folder / "evidence" / "wikipedia" / page
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(evidence, encoding="utf-8")  # a line end would be in the prompt
             data.append(
                 {
                     "Question": ask(rng, person, attribute),
