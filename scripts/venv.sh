@@ -10,6 +10,7 @@ packages=(
   transformers tokenizers safetensors sentencepiece protobuf  # the huggingface extra; oracles in tests
   pytest hypothesis compressed-tensors==0.19.0             # tests
   lm_eval accelerate scipy statsmodels pandas rouge_score  # oracles in tests; EvalResult.to_pandas
+  nbclient ipykernel matplotlib                            # the notebooks, which tests run
   scikit-build-core pybind11-stubgen                       # building
   ruff clang-format                                        # make lint, make format
 )
