@@ -155,6 +155,12 @@ torch::Tensor InputStats::gram() const {
   return whole_gram(gram_, accessor_factor()).to(at::kFloat);
 }
 
+std::pair<torch::Tensor, double> InputStats::upper_gram() const {
+  check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
+  const double factor = accessor_factor();
+  return {gram_, factor * factor};
+}
+
 torch::Tensor InputStats::hessian() const {
   if (tokens_ == 0) {
     throw NumericalError("[InputStats] a Hessian needs tokens. Got 0; run calibration text first.");

@@ -44,15 +44,10 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
     obstacle_ = "every input was zero in calibration";
     return;
   }
-  Hessian ordered = hessian_;
   if (by_activation) {
-    order_ = at::argsort(hessian_.matrix.diagonal(), /*stable=*/true, 0, /*descending=*/true);
-    ordered.matrix = hessian_.matrix.index_select(0, order_).index_select(1, order_);
-    if (hessian_.wide.defined()) {
-      ordered.wide = hessian_.wide.index_select(0, order_).index_select(1, order_);
-    }
+    order_ = at::argsort(hessian_.diagonal, /*stable=*/true, 0, /*descending=*/true);
   }
-  factor_ = factor_hessian(ordered, damping);
+  factor_ = factor_hessian(by_activation ? cupel::in_order(hessian_, order_) : hessian_, damping);
   if (!factor_.upper.defined()) {
     obstacle_ = "its Hessian is not positive definite (" +
                 (factor_.rungs.empty() ? std::string() : factor_.rungs.back()) + ")";
@@ -104,10 +99,15 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
       part = in_order(weight);
       factor = factor_.upper;
     } else {
-      const auto& whole = hessian_.wide.defined() ? hessian_.wide : hessian_.matrix;
-      const auto block = whole.slice(0, begin, end).slice(1, begin, end).to(at::kDouble);
+      const bool wide = hessian_.wide.defined();
+      const auto& whole = wide ? hessian_.wide : hessian_.matrix;
+      const auto diagonal = wide ? hessian_.wide.diagonal() : hessian_.diagonal;
       const double added = std::max(factor_.damping, 1e-9) * hessian_.mean;
-      factor = upper_factor(block + at::eye(end - begin, block.options()) * added);
+      factor = upper_factor({.matrix = whole.slice(0, begin, end).slice(1, begin, end),
+                             .scale = wide ? 1.0 : hessian_.factor,
+                             .diagonal = diagonal.slice(0, begin, end).to(at::kDouble) + added,
+                             .dtype = at::kDouble})
+                   .upper;
     }
     const GridValues values = fit(part, factor);
     scales.push_back(values.scales);

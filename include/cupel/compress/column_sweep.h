@@ -53,7 +53,7 @@ struct ColumnSweep {
 
 /// What a sweep leaves; in sweep order.
 struct SweepResult {
-  torch::Tensor weight;       ///< [out, in] float32
+  torch::Tensor weight;       ///< [out, in] float32; undefined with a grid: the codes say it
   torch::Tensor mask;         ///< [out, in] bool; undefined when nothing could be pruned
   torch::Tensor codes;        ///< [out, in] uint8, with a grid
   torch::Tensor scales;       ///< [out, groups] float32
