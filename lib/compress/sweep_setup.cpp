@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "compress/grid_result.h"
+#include "core/scan.h"
 #include "cupel/core/error.h"
 
 namespace cupel {
@@ -15,7 +16,7 @@ namespace {
 // Weights far from 1 are swept in units of a power of two, so that neither their squares nor their
 // products with the factor leave float32.
 double weight_unit(const torch::Tensor& weight) {
-  const double largest = weight.abs().max().item<double>();
+  const double largest = largest_magnitude(weight);
   if (largest == 0 || (largest >= 0x1p-20 && largest <= 0x1p20)) return 1.0;
   return std::ldexp(1.0, std::ilogb(largest));
 }
