@@ -124,6 +124,10 @@ class Sweeper {
   }
 
   void invert_blocks() {
+    if (block_ == kFactorTile && !sweep_.inverses.empty()) {
+      inverses_ = sweep_.inverses;
+      return;
+    }
     const int64_t blocks = (columns_ + block_ - 1) / block_;
     inverses_.resize(blocks);
     const auto invert = [&](int64_t k, int64_t) {

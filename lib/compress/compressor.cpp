@@ -18,7 +18,9 @@ namespace cupel {
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
                                  const LayerOptions& options) const {
-  const LayerTask task{options.name, weight, stats, options.mask, nullptr, options.prune_count};
+  const LayerTask task{options.name,        weight,  stats,
+                       options.mask,        nullptr, options.prune_count,
+                       options.measure_loss};
   return options.nan_policy == NanPolicy::keep ? compress_finite_rows(*this, task) : compress(task);
 }
 
@@ -137,7 +139,8 @@ void finish_result(const LayerTask& task, LayerResult& result) {
   fill_basics(task, result);
   const Quantized quantized = result.quantized();
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, quantized));
-  if (!includes(task.stats.needs(), Needs::gram) || task.stats.tokens() == 0) return;
+  if (!task.measure_loss || !includes(task.stats.needs(), Needs::gram)) return;
+  if (task.stats.tokens() == 0) return;
   // Weights are taken in units of a power of two: the square of one can leave float32 where the
   // weight itself does not.
   const double largest = largest_magnitude(task.weight);

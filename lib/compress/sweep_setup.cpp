@@ -39,19 +39,25 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
     obstacle_ = "0 tokens reached it";
     return;
   }
-  hessian_ = make_hessian(task.stats, rules, weight.device());
-  all_dead_ = hessian_.dead.all().item<bool>();
+  const auto make = [&] {
+    FactoredHessian made{make_hessian(task.stats, rules, weight.device()), {}, {}};
+    if (made.hessian.dead.all().item<bool>()) return made;
+    if (by_activation) {
+      made.order = at::argsort(made.hessian.diagonal, /*stable=*/true, 0, /*descending=*/true);
+    }
+    made.factor = factor_hessian(
+        by_activation ? cupel::in_order(made.hessian, made.order) : made.hessian, damping);
+    return made;
+  };
+  made_ =
+      task.shared ? task.shared->get(damping, rules, by_activation, weight.device(), make) : make();
+  all_dead_ = made_.hessian.dead.all().item<bool>();
   if (all_dead_) {
     obstacle_ = "every input was zero in calibration";
-    return;
-  }
-  if (by_activation) {
-    order_ = at::argsort(hessian_.diagonal, /*stable=*/true, 0, /*descending=*/true);
-  }
-  factor_ = factor_hessian(by_activation ? cupel::in_order(hessian_, order_) : hessian_, damping);
-  if (!factor_.upper.defined()) {
+  } else if (!made_.factor.upper.defined()) {
+    const auto& rungs = made_.factor.rungs;
     obstacle_ = "its Hessian is not positive definite (" +
-                (factor_.rungs.empty() ? std::string() : factor_.rungs.back()) + ")";
+                (rungs.empty() ? std::string() : rungs.back()) + ")";
   }
 }
 
@@ -65,8 +71,8 @@ bool SweepSetup::must_fall_back(const char* function, bool allowed) const {
 }
 
 torch::Tensor SweepSetup::in_order(const torch::Tensor& tensor) const {
-  if (!order_.defined() || !tensor.defined()) return tensor;
-  return tensor.index_select(tensor.dim() - 1, order_);
+  if (!made_.order.defined() || !tensor.defined()) return tensor;
+  return tensor.index_select(tensor.dim() - 1, made_.order);
 }
 
 SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torch::Tensor& weight,
@@ -98,14 +104,14 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
     torch::Tensor part = weight.slice(1, begin, end), factor;
     if (groups == 1) {  // a whole row is the same group in any order
       part = in_order(weight);
-      factor = factor_.upper;
+      factor = made_.factor.upper;
     } else {
-      const bool wide = hessian_.wide.defined();
-      const auto& whole = wide ? hessian_.wide : hessian_.matrix;
-      const auto diagonal = wide ? hessian_.wide.diagonal() : hessian_.diagonal;
-      const double added = std::max(factor_.damping, 1e-9) * hessian_.mean;
+      const bool wide = made_.hessian.wide.defined();
+      const auto& whole = wide ? made_.hessian.wide : made_.hessian.matrix;
+      const auto diagonal = wide ? made_.hessian.wide.diagonal() : made_.hessian.diagonal;
+      const double added = std::max(made_.factor.damping, 1e-9) * made_.hessian.mean;
       factor = upper_factor({.matrix = whole.slice(0, begin, end).slice(1, begin, end),
-                             .scale = wide ? 1.0 : hessian_.factor,
+                             .scale = wide ? 1.0 : made_.hessian.factor,
                              .diagonal = diagonal.slice(0, begin, end).to(at::kDouble) + added,
                              .dtype = at::kDouble})
                    .upper;
@@ -124,7 +130,7 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
 LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, const SweepResult& swept,
                                const torch::Tensor& mask) const {
   LayerResult result;
-  const auto places = order_.defined() ? at::argsort(order_) : order_;
+  const auto places = made_.order.defined() ? at::argsort(made_.order) : made_.order;
   const auto back = [&](const torch::Tensor& tensor) {
     return places.defined() ? tensor.index_select(tensor.dim() - 1, places) : tensor;
   };
@@ -137,10 +143,10 @@ LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, const Sw
   } else {
     result.weight = scaled(back(swept.weight), unit_).to(task.weight.scalar_type());
   }
-  result.permutation = order_;
-  result.sweep_loss = swept.loss * unit_ * unit_ * hessian_.unit;
-  result.damping = factor_.damping;
-  result.rungs = factor_.rungs;
+  result.permutation = made_.order;
+  result.sweep_loss = swept.loss * unit_ * unit_ * made_.hessian.unit;
+  result.damping = made_.factor.damping;
+  result.rungs = made_.factor.rungs;
   finish_result(task, result);
   if (grid) count_packed(*grid, result);
   if (result.tokens < result.columns) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "cupel/compress/grid.h"
 
@@ -37,7 +38,9 @@ struct SweepGrid {
 struct ColumnSweep {
   torch::Tensor weight;  ///< [out, in] float32, in sweep order
   torch::Tensor factor;  ///< R, [in, in] float32 or float64
-  int64_t block = 128;   ///< columns between two looks at masks and grids; any number
+  /// U = R^-1 on the diagonal tiles of 128 columns, where they are known already; may be empty.
+  std::vector<torch::Tensor> inverses;
+  int64_t block = 128;  ///< columns between two looks at masks and grids; any number
   /// [out, in] bool, false = always zero; may be undefined.
   torch::Tensor keep;
   /// The weights of a block to keep, [out, columns] bool, in addition to `keep`. Called on the
