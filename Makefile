@@ -8,7 +8,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test format lint clean
+.PHONY: help setup build demo test bench format lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: build  ## see what compression costs the model that comes with the package
 
 test: build  ## run the C++ and the Python tests
 	@scripts/test.sh
+
+bench: build  ## measure kernels and solvers on a quiet machine (ANYWAY=1: on a busy one too)
+	@scripts/bench.sh
 
 format: setup  ## rewrite the sources in the house style
 	@scripts/style.sh --fix

@@ -5,8 +5,10 @@
 
 #include <cmath>
 
+#include "core/scan.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
+#include "cupel/core/parallel.h"
 #include "cupel/core/tiled.h"
 
 namespace cupel {
@@ -15,7 +17,9 @@ namespace {
 
 // Rows of x are taken in chunks of a fixed size: sums do not depend on threads, and a wide layer
 // needs no second float32 copy of everything.
-constexpr int64_t kChunk = 4096;
+constexpr int64_t kChunk = 2048;
+// Columns whose sums one thread makes.
+constexpr int64_t kStrip = 256;
 // Up to this width the Gram matrix is summed in float64: it costs little there, and a Hessian of few
 // tokens keeps what small damping needs.
 constexpr int64_t kNarrow = 512;
@@ -27,6 +31,42 @@ torch::Tensor whole_gram(const torch::Tensor& upper, double factor) {
   auto gram = upper * (factor * factor);
   mirror_upper_(gram);
   return gram;
+}
+
+// x * factor in float32, with the sums over its rows. Columns are independent and rows are added in
+// their order, so neither threads nor other statistics change a byte.
+torch::Tensor scaled_with_sums(const torch::Tensor& x, float factor, const torch::Tensor& sum,
+                               const torch::Tensor& sq_norm) {
+  constexpr int64_t kLanes = 16;
+  const int64_t rows = x.size(0), columns = x.size(1);
+  auto scaled = at::empty({rows, columns}, x.options());
+  const float* from = x.const_data_ptr<float>();
+  float* to = scaled.mutable_data_ptr<float>();
+  double* totals = sum.defined() ? sum.mutable_data_ptr<double>() : nullptr;
+  double* squares = sq_norm.defined() ? sq_norm.mutable_data_ptr<double>() : nullptr;
+  parallel_for(columns, kStrip, [&](int64_t begin, int64_t end) {
+    double total[kStrip] = {}, square[kStrip] = {};
+    const int64_t width = end - begin, even = width / kLanes * kLanes;
+    const auto add = [&](int64_t i, float value) {
+      const double wide = value;
+      total[i] += wide;
+      square[i] += wide * wide;
+    };
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* in = from + row * columns + begin;
+      float* out = to + row * columns + begin;
+      for (int64_t i = 0; i < even; i += kLanes) {
+        for (int64_t k = 0; k < kLanes; ++k) out[i + k] = in[i + k] * factor;
+        for (int64_t k = 0; k < kLanes; ++k) add(i + k, out[i + k]);
+      }
+      for (int64_t i = even; i < width; ++i) add(i, out[i] = in[i] * factor);
+    }
+    for (int64_t i = 0; i < width; ++i) {
+      if (totals) totals[begin + i] += total[i];
+      if (squares) squares[begin + i] += square[i];
+    }
+  });
+  return scaled;
 }
 
 [[noreturn]] void report_non_finite(const torch::Tensor& x, const ActivationSource& source) {
@@ -82,7 +122,7 @@ void InputStats::add(const torch::Tensor& input, int64_t sequences,
   const auto rows = input.detach().reshape({-1, columns_});
   sequences_ += sequences;
   if (rows.size(0) == 0) return;
-  const double largest = rows.abs().max().to(at::kDouble).item<double>();
+  const double largest = largest_magnitude(rows);
   if (!std::isfinite(largest)) report_non_finite(rows, source);
   if (needs_ == Needs::none) {
     tokens_ += rows.size(0);
@@ -102,12 +142,16 @@ void InputStats::add(const torch::Tensor& input, int64_t sequences,
     // 2^-k can exceed float32 for k near -149, so the product is formed in double there.
     const bool wide = part.scalar_type() == at::kDouble || std::abs(exponent_) > 120;
     // Contiguous, so that the strides of the caller's tensor choose no other kernel.
-    const auto x =
-        (part.to(wide ? at::kDouble : at::kFloat) * factor).to(device_, at::kFloat).contiguous();
-    if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
-    if (sq_norm_.defined()) {  // apart from gram_, so that asking for more changes no result
-      const auto d = x.to(at::kDouble);
-      sq_norm_.add_((d * d).sum(0));
+    torch::Tensor x;
+    if (part.is_cpu() && device_.is_cpu()) {
+      const auto floats =
+          wide ? (part.to(at::kDouble) * factor).to(at::kFloat) : part.to(at::kFloat);
+      x = scaled_with_sums(floats.contiguous(), wide ? 1.0f : static_cast<float>(factor), sum_,
+                           sq_norm_);
+    } else {
+      x = (part.to(wide ? at::kDouble : at::kFloat) * factor).to(device_, at::kFloat).contiguous();
+      if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
+      if (sq_norm_.defined()) sq_norm_.add_(x.to(at::kDouble).square_().sum(0));
     }
     if (gram_.defined()) tiled_gram_(gram_, x.to(gram_.scalar_type()));
   }
@@ -153,6 +197,12 @@ torch::Tensor InputStats::sq_norm() const {
 torch::Tensor InputStats::gram() const {
   check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
   return whole_gram(gram_, accessor_factor()).to(at::kFloat);
+}
+
+std::pair<torch::Tensor, double> InputStats::upper_gram() const {
+  check(gram_.defined(), "InputStats", "gram() was not collected; ask for Needs::gram.");
+  const double factor = accessor_factor();
+  return {gram_, factor * factor};
 }
 
 torch::Tensor InputStats::hessian() const {

@@ -1,7 +1,10 @@
 #include "cupel/checkpoint/packing.h"
 
+#include <algorithm>
+
 #include "cupel/checkpoint/safetensors.h"
 #include "cupel/core/check.h"
+#include "cupel/core/parallel.h"
 
 namespace cupel {
 
@@ -31,6 +34,34 @@ void check_quantized(const Quantized& q, const char* function) {
 
 }  // namespace
 
+namespace {
+
+// The same without a matrix of scales and one of zeros.
+torch::Tensor row_by_row(const Quantized& quantized) {
+  const auto codes = quantized.codes.contiguous();
+  const auto scales = quantized.scales.to(torch::kFloat32).contiguous();
+  const auto zeros = quantized.zeros.to(torch::kFloat32).contiguous();
+  const auto index = quantized.group_index.to(torch::kInt32).contiguous();
+  const int64_t rows = codes.size(0), columns = codes.size(1), groups = scales.size(1);
+  auto weight = torch::empty({rows, columns}, codes.options().dtype(torch::kFloat32));
+  float* to = weight.mutable_data_ptr<float>();
+  const int32_t* group = index.const_data_ptr<int32_t>();
+  parallel_for(rows, std::max<int64_t>(1, 65536 / columns), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const uint8_t* code = codes.const_data_ptr<uint8_t>() + row * columns;
+      const float* scale = scales.const_data_ptr<float>() + row * groups;
+      const float* zero = zeros.const_data_ptr<float>() + row * groups;
+      for (int64_t i = 0; i < columns; ++i) {
+        const int32_t g = group[i];
+        to[row * columns + i] = (static_cast<float>(code[i]) - zero[g]) * scale[g];
+      }
+    }
+  });
+  return weight;
+}
+
+}  // namespace
+
 torch::Tensor dequantize(const Quantized& quantized) {
   check_quantized(quantized, "dequantize");
   const auto& [codes, scales, zeros, group_index, bits] = quantized;
@@ -42,6 +73,7 @@ torch::Tensor dequantize(const Quantized& quantized) {
   const int64_t largest = codes.max().item<int64_t>();
   check(largest < (int64_t{1} << bits), "dequantize", "codes must be below 2^", bits, ". Got ",
         largest, ".");
+  if (codes.is_cpu()) return row_by_row(quantized);
   const auto scale = scales.to(torch::kFloat32).index_select(1, group_index);
   const auto zero = zeros.to(torch::kFloat32).index_select(1, group_index);
   return codes.to(torch::kFloat32).sub_(zero).mul_(scale);

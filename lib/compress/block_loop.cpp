@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "compress/method_plan.h"
+#include "compress/shared_factors.h"
 #include "cupel/calibration/collect.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -87,7 +88,8 @@ class Run {
     return stream_.collect(block, stage, needs_, first.name, first.linear->weight().size(1));
   }
 
-  LayerResult compress_linear(const NamedLinear& linear, const InputStats& stats) {
+  LayerResult compress_linear(const NamedLinear& linear, const InputStats& stats,
+                              SharedFactors& shared) {
     name_ = linear.name;
     report("compress");
     const WorkScope working([this] { report("compress"); });
@@ -95,7 +97,8 @@ class Run {
     const auto before = mask_before(*linear.linear);
     const int64_t count = plan_.count(linear.name);
     const Compressor& method = plan_.method(linear.name);
-    const LayerTask task{linear.name, weight, stats, before, nullptr, count};
+    const LayerTask task{linear.name,           weight, stats, before, nullptr, count,
+                         options_.measure_loss, &shared};
     LayerResult made = options_.nan_policy == NanPolicy::keep ? compress_finite_rows(method, task)
                                                               : method.compress(task);
     check(made.weight.defined() && made.weight.sizes() == linear.linear->weight().sizes(),
@@ -142,7 +145,10 @@ class Run {
       const auto linears = chosen(block, stage);
       if (!linears.empty()) {
         const InputStats stats = collect(block, stage, linears.front());
-        for (const auto& linear : linears) results.push_back(compress_linear(linear, stats));
+        SharedFactors shared;
+        for (const auto& linear : linears) {
+          results.push_back(compress_linear(linear, stats, shared));
+        }
       }
       const bool last = layer + 1 == layers_ && stage + 1 == block.stages();
       if (!last) stream_.apply(block, stage);
@@ -169,7 +175,13 @@ class Run {
       if (needed) pass.apply(block, stage);
     }
     std::vector<LayerResult> results;
-    for (const auto& [linear, stats] : tasks) results.push_back(compress_linear(linear, *stats));
+    const InputStats* last_stats = nullptr;
+    SharedFactors shared;
+    for (const auto& [linear, stats] : tasks) {
+      if (stats.get() != last_stats) shared = {};
+      last_stats = stats.get();
+      results.push_back(compress_linear(linear, *stats, shared));
+    }
     if (compressed_on && !last) stream_.forward(block);
     return results;
   }

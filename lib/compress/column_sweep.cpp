@@ -1,10 +1,12 @@
 // W [out, in], R [in, in] upper with H = R R^T, U = R^-1, Q [out, in] the treated weights.
 // Left-looking: a block B is brought up to date when it is reached, from all columns A before it,
 //   W_B + (W_A - Q_A) R_AB U_BB,
-// which equals the papers' column-by-column updates and needs U on the diagonal blocks alone.
+// which equals the papers' column-by-column updates and needs U on the diagonal blocks alone. The
+// products (W_A - Q_A) R_AB are made for a few blocks at once, because a BLAS is faster on them.
 #include "cupel/compress/column_sweep.h"
 
 #include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -13,6 +15,7 @@
 #include "compress/hessian_factor.h"
 #include "compress/sweep_block.h"
 #include "cupel/core/check.h"
+#include "cupel/core/parallel.h"
 #include "cupel/core/progress.h"
 #include "cupel/core/tiled.h"
 
@@ -20,42 +23,125 @@ namespace cupel {
 
 namespace {
 
+// Columns whose products with the changes before them are made at once.
+constexpr int64_t kPanel = 512;
+
+// Rows that one thread treats at a time: as many as leave a thread enough to share.
+int64_t rows_a_tile(int64_t rows) {
+  const int64_t most = rows >= 2048 ? 256 : 128;
+  const int64_t tiles = std::max<int64_t>(1, (rows + most - 1) / most);
+  return std::max<int64_t>(32, ((rows + tiles - 1) / tiles + 31) / 32 * 32);
+}
+
 class Sweeper {
  public:
   explicit Sweeper(const ColumnSweep& sweep)
       : sweep_(sweep),
         rows_(sweep.weight.size(0)),
         columns_(sweep.weight.size(1)),
-        factor_dtype_(sweep.factor.scalar_type()),
-        change_(at::zeros_like(sweep.weight)),
-        loss_(at::zeros({rows_}, sweep.weight.options().dtype(at::kDouble))) {
+        block_(std::min(columns_, block_columns(sweep))),
+        panel_(std::max<int64_t>(1, kPanel / block_) * block_),
+        on_cpu_(sweep.weight.is_cpu()),
+        factor_dtype_(sweep.factor.scalar_type()) {
     const auto options = sweep.weight.options();
-    result_.weight = at::empty_like(sweep.weight);
+    change_ = at::empty_like(sweep.weight, at::MemoryFormat::Contiguous);
+    loss_ = at::zeros({rows_}, options.dtype(at::kDouble));
+    diagonal_ = sweep.factor.diagonal().to(at::kFloat).contiguous();
+    spread_ = at::empty({rows_, std::min(panel_, columns_)}, options.dtype(factor_dtype_));
+    reached_ = at::empty({rows_, block_}, options);
+    invert_blocks();
     masked_ = sweep.keep.defined() || sweep.select || sweep.m > 0;
     if (masked_) {
-      result_.mask = sweep.keep.defined() ? sweep.keep.clone()
+      result_.mask = sweep.keep.defined() ? sweep.keep.clone(at::MemoryFormat::Contiguous)
                                           : at::ones({rows_, columns_}, options.dtype(at::kBool));
     }
     if (sweep.grid.bits > 0) make_grids();
   }
 
   SweepResult run() {
-    const int64_t block = block_columns();
-    for (int64_t begin = 0; begin < columns_; begin += block) {
-      run_block(begin, std::min(columns_, begin + block));
+    for (int64_t begin = 0; begin < columns_; begin += panel_) {
+      const int64_t end = std::min(columns_, begin + panel_);
+      if (asks_between_blocks()) {
+        for (int64_t at = begin; at < end; at += block_) run_block(begin, at);
+        continue;
+      }
+      still_working();
+      for_rows([&](int64_t row, int64_t last) {
+        for (int64_t at = begin; at < end; at += block_) {
+          reach(begin, at, row, last);
+          treat(task_of(at), row, last);
+        }
+      });
     }
     // In row order, so that the sum does not depend on who added what.
     const auto rows = loss_.cpu();
     const double* from = rows.const_data_ptr<double>();
     result_.loss = std::accumulate(from, from + rows_, 0.0) / 2;
+    if (sweep_.grid.bits == 0) result_.weight = treated();
     return std::move(result_);
   }
 
  private:
   // n:m groups are never cut.
-  int64_t block_columns() const {
-    if (sweep_.m == 0) return sweep_.block;
-    return std::max(sweep_.m, sweep_.block / sweep_.m * sweep_.m);
+  static int64_t block_columns(const ColumnSweep& sweep) {
+    if (sweep.m == 0) return sweep.block;
+    return std::max(sweep.m, sweep.block / sweep.m * sweep.m);
+  }
+
+  bool asks_between_blocks() const { return sweep_.select || group_ > 0; }
+
+  // body(first row, last row), each on one thread; on other devices all rows at once.
+  template <typename Body>
+  void for_rows(const Body& body) const {
+    if (!on_cpu_) return body(0, rows_);
+    parallel_for(
+        rows_, rows_a_tile(rows_),
+        [&](int64_t row, int64_t last) {
+          // Worker threads are not in the caller's inference mode.
+          const at::AutoDispatchBelowADInplaceOrView guard;
+          body(row, last);
+        },
+        Team::always);
+  }
+
+  // Q = W - (W - Q), in the memory of the changes: exact where nothing changed and where a weight is
+  // pruned, even for a thread that flushes denormal numbers.
+  torch::Tensor treated() const {
+    if (!on_cpu_) {
+      const auto left = at::where(change_ == 0, sweep_.weight, sweep_.weight - change_);
+      return masked_ ? at::where(result_.mask, left, at::zeros_like(left)) : left;
+    }
+    const float* weight = sweep_.weight.const_data_ptr<float>();
+    float* change = change_.mutable_data_ptr<float>();
+    const bool* kept = masked_ ? result_.mask.const_data_ptr<bool>() : nullptr;
+    parallel_for(rows_ * columns_, 1 << 16, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float left = change[i] == 0 ? weight[i] : weight[i] - change[i];
+        change[i] = !kept || kept[i] ? left : 0.0f;
+      }
+    });
+    return change_;
+  }
+
+  void invert_blocks() {
+    if (block_ == kFactorTile && !sweep_.inverses.empty()) {
+      inverses_ = sweep_.inverses;
+      return;
+    }
+    const int64_t blocks = (columns_ + block_ - 1) / block_;
+    inverses_.resize(blocks);
+    const auto invert = [&](int64_t k, int64_t) {
+      const int64_t begin = k * block_, end = std::min(columns_, begin + block_);
+      inverses_[k] = upper_inverse(sweep_.factor.slice(0, begin, end).slice(1, begin, end));
+    };
+    if (!on_cpu_) {
+      for (int64_t k = 0; k < blocks; ++k) invert(k, k + 1);
+      return;
+    }
+    parallel_for(blocks, 1, [&](int64_t k, int64_t end) {
+      const at::AutoDispatchBelowADInplaceOrView guard;
+      invert(k, end);
+    });
   }
 
   void make_grids() {
@@ -63,8 +149,8 @@ class Sweeper {
     const auto options = sweep_.weight.options();
     result_.codes = at::empty({rows_, columns_}, options.dtype(at::kByte));
     if (!grid.fit) {
-      result_.scales = grid.scales;
-      result_.zeros = grid.zeros;
+      result_.scales = grid.scales.contiguous();
+      result_.zeros = grid.zeros.contiguous();
       result_.group_index = grid.group_index.to(at::kInt);
       return;
     }
@@ -76,29 +162,57 @@ class Sweeper {
         at::floor_divide(at::arange(columns_, options.dtype(at::kLong)), group_).to(at::kInt);
   }
 
-  // Columns [begin, end), up to date with every column before `begin`, and U on them.
-  std::pair<torch::Tensor, torch::Tensor> reach(int64_t begin, int64_t end) const {
-    const auto inverse = upper_inverse(sweep_.factor.slice(0, begin, end).slice(1, begin, end));
-    auto weight = sweep_.weight.slice(1, begin, end).to(factor_dtype_, false, /*copy=*/true);
-    if (begin > 0) {
-      const auto before = change_.slice(1, 0, begin).to(factor_dtype_);
-      const auto right = sweep_.factor.slice(0, 0, begin).slice(1, begin, end);
-      tiled_addmm_(weight, tiled_matmul(before, right), inverse);
+  // What the columns [from, begin) add to the products of rows [row, last) with [begin, end).
+  void add_products(const torch::Tensor& sum, int64_t from, int64_t to, int64_t begin, int64_t end,
+                    int64_t row, int64_t last, double beta) const {
+    const auto before = change_.slice(0, row, last).slice(1, from, to).to(factor_dtype_);
+    sum.addmm_(before, sweep_.factor.slice(0, from, to).slice(1, begin, end), beta);
+  }
+
+  // Brings rows [row, last) of the block at `begin` up to date with every column before it, in
+  // reached_. The blocks of a panel are reached in their order.
+  void reach(int64_t panel, int64_t begin, int64_t row, int64_t last) const {
+    const int64_t end = std::min(columns_, begin + block_);
+    const auto weight = sweep_.weight.slice(0, row, last).slice(1, begin, end);
+    auto reached = reached_.slice(0, row, last).slice(1, 0, end - begin);
+    if (begin == 0) {
+      reached.copy_(weight);
+      if (columns_ > block_) spread_.slice(0, row, last).zero_();
+      return;
     }
-    return {weight.to(at::kFloat).contiguous(), inverse.to(at::kFloat)};
+    const auto rows = spread_.slice(0, row, last);
+    if (begin == panel) {
+      const int64_t panel_end = std::min(columns_, panel + panel_);
+      add_products(rows.slice(1, 0, panel_end - panel), 0, panel, panel, panel_end, row, last, 0);
+    }
+    const auto sum = rows.slice(1, begin - panel, end - panel);
+    if (begin > panel) add_products(sum, panel, begin, begin, end, row, last, 1);
+    const auto& inverse = inverses_[begin / block_];
+    if (factor_dtype_ == at::kFloat) {
+      at::addmm_out(reached, weight, sum, inverse);
+    } else {
+      reached.copy_(at::addmm(weight.to(factor_dtype_), sum, inverse));
+    }
   }
 
-  // The end of the last group that begins in [begin, end), or `end`.
-  int64_t fit_end(int64_t begin, int64_t end) const {
-    if (group_ == 0 || (begin + group_ - 1) / group_ * group_ >= end) return end;
-    return std::max(end, std::min(columns_, ((end - 1) / group_ + 1) * group_));
+  // The columns [begin, end), as every column before `begin` leaves them; for any `end`.
+  torch::Tensor reach_far(int64_t begin, int64_t end) const {
+    auto weight = sweep_.weight.slice(1, begin, end).to(factor_dtype_, false, /*copy=*/true);
+    const auto inverse = upper_inverse(sweep_.factor.slice(0, begin, end).slice(1, begin, end));
+    const auto before = change_.slice(1, 0, begin).to(factor_dtype_);
+    const auto right = sweep_.factor.slice(0, 0, begin).slice(1, begin, end);
+    tiled_addmm_(weight, tiled_matmul(before, right), inverse);
+    return weight.to(at::kFloat).contiguous();
   }
 
-  // Fits the grids whose first column lies in [begin, end), on the weights as they stand now;
-  // `weight` begins at `begin` and reaches to the end of the last such group.
-  void fit_grids(int64_t begin, int64_t end, const torch::Tensor& weight) {
-    if (group_ == 0) return;
-    for (int64_t from = (begin + group_ - 1) / group_ * group_; from < end; from += group_) {
+  // Fits the grids whose first column lies in [begin, end), on the weights as they stand now.
+  void fit_grids(int64_t begin, int64_t end, const torch::Tensor& reached) {
+    const int64_t first = (begin + group_ - 1) / group_ * group_;
+    if (first >= end) return;
+    const int64_t last = std::min(columns_, ((end - 1) / group_ + 1) * group_);
+    // Before the first block nothing has changed.
+    const auto weight = begin == 0 ? sweep_.weight : last <= end ? reached : reach_far(begin, last);
+    for (int64_t from = first; from < end; from += group_) {
       const int64_t to = std::min(columns_, from + group_);
       const GridValues values =
           sweep_.grid.fit({from, to, weight.slice(1, from - begin, to - begin),
@@ -108,58 +222,70 @@ class Sweeper {
     }
   }
 
-  void run_block(int64_t begin, int64_t end) {
+  void run_block(int64_t panel, int64_t begin) {
     still_working();
-    // Before the first block nothing has changed, so no group there needs more than the weights.
-    const auto [reached, inverses] = reach(begin, begin == 0 ? end : fit_end(begin, end));
-    fit_grids(begin, end, begin == 0 ? sweep_.weight : reached);
-    const auto weight = reached.slice(1, 0, end - begin).contiguous();
-    const auto inverse = inverses.slice(0, 0, end - begin).slice(1, 0, end - begin);
-    const auto factor = sweep_.factor.slice(0, begin, end).slice(1, begin, end);
-    BlockTask task;
-    task.masked = masked_;
-    if (masked_) {
-      task.mask = result_.mask.slice(1, begin, end).contiguous();
-      if (sweep_.select) {
-        task.mask = at::logical_and(task.mask, sweep_.select({begin, end, weight, factor}));
+    const int64_t end = std::min(columns_, begin + block_);
+    for_rows([&](int64_t row, int64_t last) { reach(panel, begin, row, last); });
+    const auto reached = reached_.slice(1, 0, end - begin);
+    if (group_ > 0) fit_grids(begin, end, reached);
+    if (sweep_.select) {
+      const auto factor = sweep_.factor.slice(0, begin, end).slice(1, begin, end);
+      const auto chosen = sweep_.select({begin, end, reached, factor});
+      auto mask = result_.mask.slice(1, begin, end);
+      if (sweep_.keep.defined()) {
+        mask.logical_and_(chosen);
+      } else {
+        mask.copy_(chosen);
       }
     }
-    task.weight = weight;
-    task.inverse = inverse.contiguous();
-    task.diagonal = factor.diagonal().to(at::kFloat).contiguous();
+    const BlockTask task = task_of(begin);
+    for_rows([&](int64_t row, int64_t last) { treat(task, row, last); });
+  }
+
+  BlockTask task_of(int64_t begin) const {
+    const int64_t end = std::min(columns_, begin + block_);
+    BlockTask task;
+    task.weight = reached_.slice(1, 0, end - begin);
+    task.original = sweep_.weight.slice(1, begin, end);
+    task.change = change_.slice(1, begin, end);
+    task.inverse = inverses_[begin / block_].to(at::kFloat);
+    task.diagonal = diagonal_.slice(0, begin, end);
+    task.masked = masked_;
+    if (masked_) task.mask = result_.mask.slice(1, begin, end);
     task.n = sweep_.n;
     task.m = sweep_.m;
     task.lower_first = sweep_.lower_first;
     if (sweep_.m > 0) task.importance = sweep_.importance.slice(0, begin, end).contiguous();
-    task.result = at::empty({rows_, end - begin}, sweep_.weight.options());
     task.loss = loss_;
-    if (sweep_.grid.bits > 0) {
-      task.bits = sweep_.grid.bits;
-      // Only the grids that these columns use.
-      const auto index = result_.group_index.slice(0, begin, end);
-      const auto [used, position] = at::_unique(index, /*sorted=*/true, /*return_inverse=*/true);
-      task.scales = result_.scales.index_select(1, used).contiguous();
-      task.zeros = result_.zeros.index_select(1, used).contiguous();
-      task.group_index = position.to(at::kInt);
-      task.codes = at::empty({rows_, end - begin}, task.weight.options().dtype(at::kByte));
+    task.bits = sweep_.grid.bits;
+    if (task.bits > 0) {
+      task.scales = result_.scales;
+      task.zeros = result_.zeros;
+      task.group_index = result_.group_index.slice(0, begin, end);
+      task.codes = result_.codes.slice(1, begin, end);
     }
-    if (weight.is_cpu()) {
-      sweep_block_cpu(task);
+    return task;
+  }
+
+  void treat(const BlockTask& task, int64_t row, int64_t last) const {
+    if (on_cpu_) {
+      sweep_rows_cpu(task, row, last);
     } else {
       sweep_block_tensor(task);
     }
-    result_.weight.slice(1, begin, end).copy_(task.result);
-    if (masked_) result_.mask.slice(1, begin, end).copy_(task.mask);
-    if (task.bits > 0) result_.codes.slice(1, begin, end).copy_(task.codes);
-    change_.slice(1, begin, end).copy_(sweep_.weight.slice(1, begin, end) - task.result);
   }
 
   const ColumnSweep& sweep_;
-  int64_t rows_, columns_;
+  int64_t rows_, columns_, block_, panel_;
+  bool on_cpu_;
   torch::Dtype factor_dtype_;
-  torch::Tensor change_;  // W - Q of the columns that are done
-  torch::Tensor loss_;    // [out] float64, sum of e^2
-  int64_t group_ = 0;     // columns a grid when grids are fitted on the way
+  std::vector<torch::Tensor> inverses_;  // U of each block
+  torch::Tensor diagonal_;               // R_ii
+  torch::Tensor change_;                 // W - Q of the columns that are done
+  torch::Tensor spread_;                 // of a panel, (W_A - Q_A) R_AB
+  torch::Tensor reached_;                // the block at hand, compensated
+  torch::Tensor loss_;                   // [out] float64, sum of e^2
+  int64_t group_ = 0;                    // columns a grid when grids are fitted on the way
   bool masked_ = false;
   SweepResult result_;
 };
@@ -184,7 +310,9 @@ SweepResult column_sweep(const ColumnSweep& sweep) {
   check(sweep.m == 0 || (sweep.importance.defined() && sweep.importance.size(0) == columns), here,
         "n:m needs one importance a column.");
   const at::NoGradGuard no_grad;
-  return Sweeper(sweep).run();
+  ColumnSweep rows_together = sweep;
+  rows_together.weight = weight.contiguous();
+  return Sweeper(rows_together).run();
 }
 
 }  // namespace cupel

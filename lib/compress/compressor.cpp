@@ -1,21 +1,26 @@
 #include "cupel/compress/compressor.h"
 
 #include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "compress/result_basics.h"
+#include "core/scan.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
-#include "cupel/core/tiled.h"
+#include "cupel/core/parallel.h"
 
 namespace cupel {
 
 LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
                                  const LayerOptions& options) const {
-  const LayerTask task{options.name, weight, stats, options.mask, nullptr, options.prune_count};
+  const LayerTask task{options.name,        weight,  stats,
+                       options.mask,        nullptr, options.prune_count,
+                       options.measure_loss};
   return options.nan_policy == NanPolicy::keep ? compress_finite_rows(*this, task) : compress(task);
 }
 
@@ -52,9 +57,8 @@ void check_task(const char* function, const LayerTask& task, Needs needs) {
                                     "; give calibration text, or a method that needs none."));
     }
   }
-  const auto finite = at::isfinite(weight);
-  if (!finite.all().item<bool>()) {
-    const auto bad = finite.logical_not().nonzero();
+  if (!std::isfinite(largest_magnitude(weight))) {
+    const auto bad = at::isfinite(weight).logical_not().nonzero();
     throw NumericalError(c10::str("[", function, "] weights must be finite. Got ", bad.size(0),
                                   " that are not in ", task.name, ", the first at row ",
                                   bad[0][0].item<int64_t>(), ", column ", bad[0][1].item<int64_t>(),
@@ -64,12 +68,49 @@ void check_task(const char* function, const LayerTask& task, Needs needs) {
 
 namespace {
 
-// sum_t ||D x_t||^2 = sum of (D G) * D, with G the Gram matrix. Row by row, then in order: one sum
+constexpr int64_t kRows = 256;
+constexpr int64_t kPanel = 512;
+
+// The sum over tokens of ||D x||^2, D = (after - before) / unit, from the upper triangle of the Gram
+// matrix: twice what lies above the diagonal, and the diagonal. Row by row, then in order: one sum
 // over everything would be split among the threads, and its last bits with it.
-double output_energy(const torch::Tensor& weight, const torch::Tensor& gram) {
-  const auto rows = (tiled_matmul(weight, gram) * weight).sum(1, false, at::kDouble).cpu();
-  const double* from = rows.const_data_ptr<double>();
-  return std::accumulate(from, from + rows.numel(), 0.0);
+double output_energy(const torch::Tensor& after, const torch::Tensor& before, double unit,
+                     const torch::Tensor& upper) {
+  const int64_t rows = after.size(0), columns = after.size(1);
+  std::vector<torch::Tensor> corners;  // on the diagonal, with half of it
+  for (int64_t begin = 0; begin < columns; begin += kPanel) {
+    const int64_t end = std::min(columns, begin + kPanel);
+    auto corner = upper.slice(0, begin, end).slice(1, begin, end).triu();
+    corner.diagonal().mul_(0.5);
+    corners.push_back(corner);
+  }
+  auto energy = at::zeros({rows}, after.options().dtype(at::kDouble));
+  const auto add = [&](int64_t row, int64_t last) {
+    auto part = after.slice(0, row, last).to(at::kFloat) / unit;
+    if (before.defined()) part.sub_(before.slice(0, row, last).to(at::kFloat) / unit);
+    const auto sum = energy.slice(0, row, last);
+    for (int64_t begin = 0; begin < columns; begin += kPanel) {
+      const int64_t end = std::min(columns, begin + kPanel);
+      const auto panel = part.slice(1, begin, end);
+      auto product = at::mm(panel, corners[begin / kPanel]);
+      if (begin > 0) {
+        product.addmm_(part.slice(1, 0, begin), upper.slice(0, 0, begin).slice(1, begin, end));
+      }
+      sum.add_(product.mul_(panel).sum(1, false, at::kDouble), 2.0);
+    }
+  };
+  if (after.is_cpu()) {
+    const auto body = [&](int64_t row, int64_t last) {
+      const at::AutoDispatchBelowADInplaceOrView guard;
+      add(row, last);
+    };
+    parallel_for(rows, kRows, body, Team::always);
+  } else {
+    add(0, rows);
+  }
+  const auto in_order = energy.cpu();
+  const double* from = in_order.const_data_ptr<double>();
+  return std::accumulate(from, from + rows, 0.0);
 }
 
 }  // namespace
@@ -78,38 +119,39 @@ void fill_basics(const LayerTask& task, LayerResult& result) {
   result.name = task.name;
   result.rows = task.weight.size(0);
   result.columns = task.weight.size(1);
-  result.sparsity =
-      static_cast<double>((result.weight == 0).sum().item<int64_t>()) / result.weight.numel();
+  result.sparsity = static_cast<double>(count_zeros(result.weight)) / result.weight.numel();
   result.tokens = task.stats.tokens();
   result.dead_columns = task.stats.dead_columns();
 }
 
 void finish_result(const LayerTask& task, LayerResult& result) {
-  const auto before = task.weight.to(at::kFloat), after = result.weight.to(at::kFloat);
-  const auto finite = at::isfinite(result.weight);
-  if (!finite.all().item<bool>()) {
-    const auto bad = finite.logical_not().nonzero()[0];
+  if (!std::isfinite(largest_magnitude(result.weight))) {
+    const auto bad = at::isfinite(result.weight).logical_not().nonzero()[0];
+    const auto value = [&](const torch::Tensor& tensor) {
+      return tensor[bad[0]][bad[1]].to(at::kFloat).item<float>();
+    };
     throw NumericalError(c10::str(
-        "[finish_result] compressed weights must be finite. Got ",
-        after[bad[0]][bad[1]].item<float>(), " in ", task.name, " at row ", bad[0].item<int64_t>(),
-        ", column ", bad[1].item<int64_t>(), ", where the weight was ",
-        before[bad[0]][bad[1]].item<float>(), "; ", result.weight.scalar_type(),
+        "[finish_result] compressed weights must be finite. Got ", value(result.weight), " in ",
+        task.name, " at row ", bad[0].item<int64_t>(), ", column ", bad[1].item<int64_t>(),
+        ", where the weight was ", value(task.weight), "; ", result.weight.scalar_type(),
         " has no room for it. Load the model with dtype=\"float32\", or use more bits."));
   }
   fill_basics(task, result);
   const Quantized quantized = result.quantized();
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, quantized));
-  if (!includes(task.stats.needs(), Needs::gram) || task.stats.tokens() == 0) return;
+  if (!task.measure_loss || !includes(task.stats.needs(), Needs::gram)) return;
+  if (task.stats.tokens() == 0) return;
   // Weights are taken in units of a power of two: the square of one can leave float32 where the
   // weight itself does not.
-  const double largest = before.abs().max().item<double>();
+  const double largest = largest_magnitude(task.weight);
   const double unit = largest > 0 ? std::ldexp(1.0, std::ilogb(largest)) : 1.0;
-  const auto whole_units = before / unit, error_units = after / unit - whole_units;
-  const auto gram = task.stats.gram().to(after.device());
+  const auto [sums, factor] = task.stats.upper_gram();
+  const auto upper = sums.to(task.weight.device(), at::kFloat);
   const double scale = task.stats.scale() * unit;
-  const double error = std::max(0.0, output_energy(error_units, gram));
+  const double error =
+      factor * std::max(0.0, output_energy(result.weight, task.weight, unit, upper));
   result.loss = error * scale * scale / static_cast<double>(task.stats.tokens());
-  const double whole = output_energy(whole_units, gram);
+  const double whole = factor * output_energy(task.weight, {}, unit, upper);
   if (whole > 0) result.relative_error = error / whole;
 }
 

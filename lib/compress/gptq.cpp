@@ -60,6 +60,7 @@ LayerResult Gptq::compress(const LayerTask& task) const {
   ColumnSweep sweep;
   sweep.block = options_.block;
   sweep.factor = setup.factor();
+  sweep.inverses = setup.inverses();
   // Weights that no input ever reaches become zero: they must not widen anybody's grid.
   auto keep = task.mask;
   auto weight = setup.weight();

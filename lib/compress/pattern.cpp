@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "compress/select_lowest.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 #include "cupel/core/parallel.h"
@@ -22,45 +23,6 @@ void check_sparsity(const char* function, double sparsity) {
 }
 
 std::string in_layer(const std::string& name) { return name.empty() ? "" : " in " + name; }
-
-// Prunes the `count` lowest of `size` scores. Exact ties at the boundary: with `lower_first` the
-// lower index goes first (a stable ascending sort, as published), else the higher one.
-void prune_lowest(const float* scores, bool* keep, int64_t size, int64_t count, bool lower_first) {
-  std::fill(keep, keep + size, true);
-  if (count <= 0) return;
-  if (count >= size) {
-    std::fill(keep, keep + size, false);
-    return;
-  }
-  std::vector<float> sorted(scores, scores + size);
-  std::nth_element(sorted.begin(), sorted.begin() + (count - 1), sorted.end());
-  const float threshold = sorted[count - 1];
-  int64_t ties = count;  // how many scores equal to the threshold still have to go
-  for (int64_t i = 0; i < size; ++i) {
-    if (scores[i] < threshold) {
-      keep[i] = false;
-      --ties;
-    }
-  }
-  for (int64_t k = 0; k < size && ties > 0; ++k) {
-    const int64_t i = lower_first ? k : size - 1 - k;
-    if (scores[i] == threshold) {
-      keep[i] = false;
-      --ties;
-    }
-  }
-}
-
-// The papers' magnitude rule: everything up to and including the score at index int(size * s) of
-// the sorted scores goes, which is one too many and takes all ties with it.
-void prune_up_to_threshold(const float* scores, bool* keep, int64_t size, double sparsity) {
-  const auto index = static_cast<int64_t>(static_cast<double>(size) * sparsity);
-  check(index < size, "keep_mask",
-        "the published matrix rule has no threshold at sparsity 1; use rules=\"exact\".");
-  std::vector<float> sorted(scores, scores + size);
-  std::nth_element(sorted.begin(), sorted.begin() + index, sorted.end());
-  for (int64_t i = 0; i < size; ++i) keep[i] = scores[i] > sorted[index];
-}
 
 }  // namespace
 
@@ -131,11 +93,10 @@ torch::Tensor comparable(const torch::Tensor& scores, const std::string& name) {
   check(scores.defined() && scores.dim() == 2, "keep_mask", "scores are [out, in]. Got ",
         scores.defined() ? scores.sizes() : at::IntArrayRef(), in_layer(name), ".");
   auto values = scores.detach().to(at::kCPU, at::kFloat).contiguous();
-  const auto nan = at::isnan(values);
-  if (nan.any().item<bool>()) {
-    const auto bad = nan.nonzero()[0];
+  const int64_t nan = find_nan(values.const_data_ptr<float>(), values.numel());
+  if (nan >= 0) {
     throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ",
-                                  bad[0].item<int64_t>(), ", column ", bad[1].item<int64_t>(),
+                                  nan / scores.size(1), ", column ", nan % scores.size(1),
                                   in_layer(name), "; look at what the criterion divides by."));
   }
   return values;
@@ -164,10 +125,15 @@ torch::Tensor keep_all_but(const torch::Tensor& scores, const std::vector<int64_
   auto mask = at::empty({rows, columns}, at::kBool);
   const float* from = values.const_data_ptr<float>();
   bool* keep = mask.mutable_data_ptr<bool>();
+  if (rows == 1) {  // dealt out among the threads by itself
+    keep_all_but_lowest(from, keep, columns, counts[0], lower_first);
+    return mask.to(scores.device());
+  }
   const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(columns, 1));
   parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      prune_lowest(from + row * columns, keep + row * columns, columns, counts[row], lower_first);
+      keep_all_but_lowest(from + row * columns, keep + row * columns, columns, counts[row],
+                          lower_first);
     }
   });
   return mask.to(scores.device());
@@ -184,10 +150,12 @@ torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Sco
           ". Got weight ", scores.sizes(), in_layer(name), ".");
     check(pattern.count < 0, "n_of_m", "n:m fixes the count; it takes none. Got ", pattern.count,
           in_layer(name), ".");
-    const int64_t groups = rows * columns / pattern.m;
-    return keep_all_but(scores.reshape({groups, pattern.m}),
-                        std::vector<int64_t>(groups, pattern.m - pattern.n), published, name)
-        .view({rows, columns});
+    const auto values = comparable(scores, name);
+    auto mask = at::empty({rows, columns}, at::kBool);
+    keep_all_but_lowest_of_m(values.const_data_ptr<float>(), mask.mutable_data_ptr<bool>(),
+                             rows * columns / pattern.m, pattern.m, pattern.m - pattern.n,
+                             published);
+    return mask.to(scores.device());
   }
   const Scope used = pattern.scope == Scope::automatic ? scope : pattern.scope;
   check(used == Scope::matrix || used == Scope::row, "keep_mask",
@@ -205,10 +173,14 @@ torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Sco
         pattern.count < 0 ? static_cast<int64_t>(pattern.sparsity * size) : pattern.count;
     return keep_all_but(scores.reshape({1, size}), {count}, false, name).view({rows, columns});
   }
+  // The papers' magnitude rule: everything up to and including the score at index int(size * s) of
+  // the sorted scores goes, which is one too many and takes all ties with it.
+  const auto index = static_cast<int64_t>(static_cast<double>(size) * pattern.sparsity);
+  check(index < size, "keep_mask",
+        "the published matrix rule has no threshold at sparsity 1; use rules=\"exact\".");
   const auto values = comparable(scores, name);
   auto mask = at::empty({rows, columns}, at::kBool);
-  prune_up_to_threshold(values.const_data_ptr<float>(), mask.mutable_data_ptr<bool>(), size,
-                        pattern.sparsity);
+  keep_above_sorted(values.const_data_ptr<float>(), mask.mutable_data_ptr<bool>(), size, index);
   return mask.to(scores.device());
 }
 

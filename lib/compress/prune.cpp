@@ -53,7 +53,7 @@ LayerResult Prune::compress(const LayerTask& task) const {
   LayerResult result;
   result.mask = keep_mask(scores, pattern, criterion_.scope, options_.rules, task.name);
   if (task.mask.defined()) result.mask = at::logical_and(result.mask, task.mask);
-  result.weight = at::where(result.mask, task.weight, at::zeros_like(task.weight));
+  result.weight = at::where(result.mask, task.weight, 0);
   finish_result(task, result);
   if (all_dead) {
     result.notes.push_back("every input was zero in calibration: pruned by magnitude instead");

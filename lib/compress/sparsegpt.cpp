@@ -79,8 +79,9 @@ LayerResult SparseGpt::fall_back(const LayerTask& task, const Pattern& pattern,
   const std::string criterion = options_.on_failure == "error" ? "magnitude" : options_.on_failure;
   LayerResult result = Prune(criterion, pattern).compress(task);
   if (options_.grid) {
-    result = Rtn(without_inputs(*options_.grid))
-                 .compress({task.name, result.weight, task.stats, result.mask});
+    LayerTask pruned{task.name, result.weight, task.stats, result.mask};
+    pruned.measure_loss = false;
+    result = Rtn(without_inputs(*options_.grid)).compress(pruned);
     finish_result(task, result);  // against the weight before both
     count_packed(*options_.grid, result);
   }
@@ -104,6 +105,7 @@ LayerResult SparseGpt::compress(const LayerTask& task) const {
   ColumnSweep sweep;
   sweep.block = options_.block;
   sweep.factor = setup.factor();
+  sweep.inverses = setup.inverses();
   sweep.weight = setup.weight();
   if (options_.rules == Rules::published) {
     sweep.weight = at::where(setup.dead(), at::zeros_like(sweep.weight), sweep.weight);

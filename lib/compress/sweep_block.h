@@ -4,11 +4,15 @@
 
 #include <cstdint>
 
+#include "compress/sweep_kernel.h"
+
 namespace cupel {
 
-/// One block of columns of a sweep: what goes in, and what comes out of it in place.
+/// One block of columns of a sweep: what goes in, and what comes out of it in place. Matrices may be
+/// parts of larger ones as long as a row's entries lie side by side.
 struct BlockTask {
-  torch::Tensor weight;    ///< [out, columns] float32, compensated; used up
+  torch::Tensor weight;    ///< [out, columns] float32, compensated; may be used up
+  torch::Tensor original;  ///< [out, columns] float32, before the sweep
   torch::Tensor inverse;   ///< U = R^-1 of the block, [columns, columns] float32
   torch::Tensor diagonal;  ///< R_ii, float32 [columns]
   torch::Tensor mask;      ///< [out, columns] bool, in: what may be kept, out: what was
@@ -19,14 +23,15 @@ struct BlockTask {
   int64_t bits = 0;             ///< 0 = no grid
   torch::Tensor scales, zeros;  ///< float32 [out, groups]
   torch::Tensor group_index;    ///< int32 [columns]
-  torch::Tensor result;         ///< out: float32 [out, columns]
+  torch::Tensor change;         ///< out: float32 [out, columns], original - what became of it
   torch::Tensor codes;          ///< out: uint8 [out, columns], with a grid
-  torch::Tensor loss;           ///< out: float64 [out], sum of e^2
+  torch::Tensor loss;           ///< out: float64 [out], sum of e^2 is added
 };
 
-/// On the CPU: tiles of 16 rows, each on one thread.
-void sweep_block_cpu(const BlockTask& task);
-/// The same through tensor operations, on any device.
+/// Rows [begin, end) on the calling thread; the same bytes however the rows are cut.
+void sweep_rows_cpu(const BlockTask& task, int64_t begin, int64_t end,
+                    const SweepKernel& kernel = sweep_kernel());
+/// The same through tensor operations, all rows, on any device.
 void sweep_block_tensor(const BlockTask& task);
 
 }  // namespace cupel

@@ -43,7 +43,7 @@ void sweep_block_tensor(const BlockTask& task) {
     } else if (task.masked) {
       result = at::where(task.mask.select(1, i), value, at::zeros_like(value));
     }
-    task.result.select(1, i).copy_(result);
+    task.change.select(1, i).copy_(task.original.select(1, i) - result);
     const auto error = (value - result) * task.diagonal[i];
     task.loss.add_(error.to(at::kDouble).square());
     if (i + 1 < columns) {

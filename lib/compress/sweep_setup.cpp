@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "compress/grid_result.h"
+#include "core/scan.h"
 #include "cupel/core/error.h"
 
 namespace cupel {
@@ -15,7 +16,7 @@ namespace {
 // Weights far from 1 are swept in units of a power of two, so that neither their squares nor their
 // products with the factor leave float32.
 double weight_unit(const torch::Tensor& weight) {
-  const double largest = weight.abs().max().item<double>();
+  const double largest = largest_magnitude(weight);
   if (largest == 0 || (largest >= 0x1p-20 && largest <= 0x1p20)) return 1.0;
   return std::ldexp(1.0, std::ilogb(largest));
 }
@@ -38,24 +39,25 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
     obstacle_ = "0 tokens reached it";
     return;
   }
-  hessian_ = make_hessian(task.stats, rules, weight.device());
-  all_dead_ = hessian_.dead.all().item<bool>();
+  const auto make = [&] {
+    FactoredHessian made{make_hessian(task.stats, rules, weight.device()), {}, {}};
+    if (made.hessian.dead.all().item<bool>()) return made;
+    if (by_activation) {
+      made.order = at::argsort(made.hessian.diagonal, /*stable=*/true, 0, /*descending=*/true);
+    }
+    made.factor = factor_hessian(
+        by_activation ? cupel::in_order(made.hessian, made.order) : made.hessian, damping);
+    return made;
+  };
+  made_ =
+      task.shared ? task.shared->get(damping, rules, by_activation, weight.device(), make) : make();
+  all_dead_ = made_.hessian.dead.all().item<bool>();
   if (all_dead_) {
     obstacle_ = "every input was zero in calibration";
-    return;
-  }
-  Hessian ordered = hessian_;
-  if (by_activation) {
-    order_ = at::argsort(hessian_.matrix.diagonal(), /*stable=*/true, 0, /*descending=*/true);
-    ordered.matrix = hessian_.matrix.index_select(0, order_).index_select(1, order_);
-    if (hessian_.wide.defined()) {
-      ordered.wide = hessian_.wide.index_select(0, order_).index_select(1, order_);
-    }
-  }
-  factor_ = factor_hessian(ordered, damping);
-  if (!factor_.upper.defined()) {
+  } else if (!made_.factor.upper.defined()) {
+    const auto& rungs = made_.factor.rungs;
     obstacle_ = "its Hessian is not positive definite (" +
-                (factor_.rungs.empty() ? std::string() : factor_.rungs.back()) + ")";
+                (rungs.empty() ? std::string() : rungs.back()) + ")";
   }
 }
 
@@ -69,8 +71,8 @@ bool SweepSetup::must_fall_back(const char* function, bool allowed) const {
 }
 
 torch::Tensor SweepSetup::in_order(const torch::Tensor& tensor) const {
-  if (!order_.defined() || !tensor.defined()) return tensor;
-  return tensor.index_select(tensor.dim() - 1, order_);
+  if (!made_.order.defined() || !tensor.defined()) return tensor;
+  return tensor.index_select(tensor.dim() - 1, made_.order);
 }
 
 SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torch::Tensor& weight,
@@ -102,12 +104,17 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
     torch::Tensor part = weight.slice(1, begin, end), factor;
     if (groups == 1) {  // a whole row is the same group in any order
       part = in_order(weight);
-      factor = factor_.upper;
+      factor = made_.factor.upper;
     } else {
-      const auto& whole = hessian_.wide.defined() ? hessian_.wide : hessian_.matrix;
-      const auto block = whole.slice(0, begin, end).slice(1, begin, end).to(at::kDouble);
-      const double added = std::max(factor_.damping, 1e-9) * hessian_.mean;
-      factor = upper_factor(block + at::eye(end - begin, block.options()) * added);
+      const bool wide = made_.hessian.wide.defined();
+      const auto& whole = wide ? made_.hessian.wide : made_.hessian.matrix;
+      const auto diagonal = wide ? made_.hessian.wide.diagonal() : made_.hessian.diagonal;
+      const double added = std::max(made_.factor.damping, 1e-9) * made_.hessian.mean;
+      factor = upper_factor({.matrix = whole.slice(0, begin, end).slice(1, begin, end),
+                             .scale = wide ? 1.0 : made_.hessian.factor,
+                             .diagonal = diagonal.slice(0, begin, end).to(at::kDouble) + added,
+                             .dtype = at::kDouble})
+                   .upper;
     }
     const GridValues values = fit(part, factor);
     scales.push_back(values.scales);
@@ -123,7 +130,7 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
 LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, const SweepResult& swept,
                                const torch::Tensor& mask) const {
   LayerResult result;
-  const auto places = order_.defined() ? at::argsort(order_) : order_;
+  const auto places = made_.order.defined() ? at::argsort(made_.order) : made_.order;
   const auto back = [&](const torch::Tensor& tensor) {
     return places.defined() ? tensor.index_select(tensor.dim() - 1, places) : tensor;
   };
@@ -136,10 +143,10 @@ LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, const Sw
   } else {
     result.weight = scaled(back(swept.weight), unit_).to(task.weight.scalar_type());
   }
-  result.permutation = order_;
-  result.sweep_loss = swept.loss * unit_ * unit_ * hessian_.unit;
-  result.damping = factor_.damping;
-  result.rungs = factor_.rungs;
+  result.permutation = made_.order;
+  result.sweep_loss = swept.loss * unit_ * unit_ * made_.hessian.unit;
+  result.damping = made_.factor.damping;
+  result.rungs = made_.factor.rungs;
   finish_result(task, result);
   if (grid) count_packed(*grid, result);
   if (result.tokens < result.columns) {

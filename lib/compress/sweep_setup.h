@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "compress/hessian_factor.h"
+#include "compress/shared_factors.h"
 #include "cupel/compress/column_sweep.h"
 #include "cupel/compress/compressor.h"
 
@@ -26,9 +26,11 @@ class SweepSetup {
   /// float32 [out, in] / unit(), in the order of the matrix; unit() is 1 for ordinary weights.
   const torch::Tensor& weight() const { return weight_; }
   double unit() const { return unit_; }
-  const torch::Tensor& dead() const { return hessian_.dead; }    ///< [in] bool
-  const torch::Tensor& factor() const { return factor_.upper; }  ///< R, in sweep order
-  const torch::Tensor& order() const { return order_; }  ///< [in] int64; undefined = as they are
+  const torch::Tensor& dead() const { return made_.hessian.dead; }    ///< [in] bool
+  const torch::Tensor& factor() const { return made_.factor.upper; }  ///< R, in sweep order
+  /// U on the diagonal tiles of kFactorTile columns; may be empty.
+  const std::vector<torch::Tensor>& inverses() const { return made_.factor.inverses; }
+  const torch::Tensor& order() const { return made_.order; }  ///< [in]; undefined = as they are
   /// Columns of a tensor [out, in], or entries [in], put in sweep order.
   torch::Tensor in_order(const torch::Tensor& tensor) const;
 
@@ -48,9 +50,8 @@ class SweepSetup {
   std::string obstacle_;
   bool all_dead_ = false;
   double unit_ = 1;
-  torch::Tensor weight_, order_;
-  Hessian hessian_;       // in the order of the matrix
-  HessianFactor factor_;  // in sweep order
+  torch::Tensor weight_;
+  FactoredHessian made_;
 };
 
 }  // namespace cupel

@@ -82,7 +82,31 @@ void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x) {
   });
 }
 
+namespace {
+
+template <typename Scalar>
+void mirror(Scalar* data, int64_t n, int64_t stride) {
+  constexpr int64_t kSide = 32;  // both blocks stay in the first-level cache
+  parallel_for(n, kSide, [&](int64_t begin, int64_t end) {
+    for (int64_t left = 0; left < end; left += kSide) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t last = std::min(i, left + kSide);
+        for (int64_t j = left; j < last; ++j) data[i * stride + j] = data[j * stride + i];
+      }
+    }
+  });
+}
+
+}  // namespace
+
 void mirror_upper_(const torch::Tensor& matrix) {
+  const int64_t n = matrix.size(0), stride = matrix.stride(0);
+  if (matrix.is_cpu() && matrix.stride(1) == 1 && matrix.scalar_type() == at::kFloat) {
+    return mirror(matrix.mutable_data_ptr<float>(), n, stride);
+  }
+  if (matrix.is_cpu() && matrix.stride(1) == 1 && matrix.scalar_type() == at::kDouble) {
+    return mirror(matrix.mutable_data_ptr<double>(), n, stride);
+  }
   matrix.copy_(matrix.triu() + matrix.triu(1).t());
 }
 

@@ -27,8 +27,8 @@ Scope parse_scope(const std::string& name) {
 // tensor handles, and a task is rebuilt around its own.
 struct OwnedTask {
   explicit OwnedTask(const LayerTask& task)
-      : stats(task.stats),
-        task{task.name, task.weight, stats, task.mask, nullptr, task.prune_count} {}
+      : stats(task.stats), task{task.name,        task.weight,      stats, task.mask, nullptr,
+                                task.prune_count, task.measure_loss} {}
   OwnedTask(const OwnedTask& other) : OwnedTask(other.task) {}
   InputStats stats;
   LayerTask task;
@@ -178,7 +178,10 @@ void bind_layers(py::module_& m) {
           "[out, in] bool of an earlier pruning, or None")
       .def_property_readonly(
           "prune_count", [](const OwnedTask& t) { return t.task.prune_count; },
-          "weights to prune, from an allocation; -1 = as the method says");
+          "weights to prune, from an allocation; -1 = as the method says")
+      .def_property_readonly(
+          "measure_loss", [](const OwnedTask& t) { return t.task.measure_loss; },
+          "whether finish_result() works out loss and relative_error");
 
   py::class_<LayerResult> result(m, "LayerResult",
                                  "What became of a layer; fields that do not apply are None.");
@@ -220,8 +223,9 @@ void bind_layers(py::module_& m) {
 LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& weight,
                             const InputStats* stats, const std::string& name,
                             const std::optional<torch::Tensor>& mask, int64_t prune_count,
-                            const std::string& nan_policy) {
-  const LayerOptions options{name, none_or_tensor(mask), prune_count, parse_nan_policy(nan_policy)};
+                            const std::string& nan_policy, bool measure_loss) {
+  const LayerOptions options{name, none_or_tensor(mask), prune_count, parse_nan_policy(nan_policy),
+                             measure_loss};
   const ProgressReporter signals(make_progress(py::none()));
   const WorkScope working([&] { signals.report({.stage = "compress", .name = name}); });
   py::gil_scoped_release release;
@@ -267,7 +271,7 @@ A subclass defines compress(task: LayerTask) -> LayerResult, and may set `name` 
       .def(py::init<>())
       .def("compress", &compress_tensor, py::arg("weight"), py::arg("stats") = nullptr,
            py::arg("name") = "weight", py::arg("mask") = py::none(), py::arg("prune_count") = -1,
-           py::arg("nan_policy") = "refuse",
+           py::arg("nan_policy") = "refuse", py::arg("measure_loss") = true,
            R"(Compresses a bare tensor.
 
 Args:
@@ -278,6 +282,8 @@ Args:
     prune_count: Exactly so many weights go, whatever the pattern's sparsity; -1 = as it says.
     nan_policy: "refuse" weights that are not finite, or "keep" the rows that hold them as they are
         and compress the others; the notes name them, and the result has no codes then.
+    measure_loss: False leaves loss and relative_error None, which takes about as long to work out as
+        the solve itself.
 
 Returns:
     LayerResult

@@ -109,7 +109,8 @@ Args:
     nan_policy: "refuse" layers with NaN or infinite weights, or "keep" the rows that hold them as
         they are. (Text that runs through them ends in activations that are not finite, an error.)
     keep_tensors: Keep weights, codes and scales in the result as well.
-    measure_loss: Collect what loss and relative_error need (a Gram matrix a layer).
+    measure_loss: Collect what loss and relative_error need (a Gram matrix a layer) and work them
+        out; False leaves them None.
     progress: Function of a Progress; returning False cancels (KeyboardInterrupt). Ctrl-C works.
 
 Returns:

@@ -108,20 +108,22 @@ TEST_CASE("column_sweep: a grid fitted on the way sees the weights as they stood
   auto w = layer.weight.to(at::kDouble).clone();
   const auto u = at::linalg_inv(sweep.factor.to(at::kDouble));
   for (int64_t i = 0; i < 8; ++i) {
-    const auto error = (w.select(1, i) - made.weight.select(1, i)) / u[i][i];
+    const auto q = (made.codes.select(1, i) - made.zeros.select(1, 0)) * made.scales.select(1, 0);
+    const auto error = (w.select(1, i) - q) / u[i][i];
     w.slice(1, i).sub_(at::outer(error, u[i].slice(0, i)));
   }
+  CHECK_FALSE(made.weight.defined());
   CHECK(seen[1].first == 12);
   require_close(seen[1].second, w.slice(1, 12, 24).to(at::kFloat), 1e-4);
   CHECK(at::equal(made.group_index, at::floor_divide(at::arange(24), 12).to(at::kInt)));
 }
 
-TEST_CASE("column_sweep: the tile kernel and plain tensor operations agree") {
-  const int64_t rows = 37, columns = 24;
+TEST_CASE("column_sweep: the kernel of each processor and plain tensor operations agree") {
+  const int64_t rows = 37, columns = 26;
   const Layer layer(rows, columns, 8);
   const auto factor = upper_factor(layer.damped_hessian(0.01).to(at::kFloat));
   for (const int64_t bits : {0, 3}) {
-    for (const int64_t m : {0, 4}) {
+    for (const int64_t m : {0, 2, 13, 26}) {
       for (const bool lower_first : {false, true}) {
         const auto task = [&] {
           BlockTask made;
@@ -131,7 +133,7 @@ TEST_CASE("column_sweep: the tile kernel and plain tensor operations agree") {
           made.diagonal = factor.diagonal().contiguous();
           made.masked = true;
           made.mask = (seeded_normal({rows, columns}, 9) > -1.5);
-          made.n = 2;
+          made.n = (m + 1) / 2;
           made.m = m;
           made.lower_first = lower_first;
           made.importance = at::ones({columns});
@@ -145,18 +147,29 @@ TEST_CASE("column_sweep: the tile kernel and plain tensor operations agree") {
             made.group_index = (at::arange(columns) >= 10).to(at::kInt);
             made.codes = at::empty({rows, columns}, at::kByte);
           }
-          made.result = at::empty({rows, columns});
+          made.original = layer.weight;
+          made.change = at::empty({rows, columns});
           made.loss = at::zeros({rows}, at::kDouble);
           return made;
         };
-        const auto kernel = task(), plain = task();
-        sweep_block_cpu(kernel);
+        const auto plain = task();
         sweep_block_tensor(plain);
-        INFO(bits << " bits, m " << m << ", lower_first " << lower_first);
-        CHECK(at::equal(kernel.mask, plain.mask));
-        require_close(kernel.result, plain.result, 1e-5);
-        require_close(kernel.loss, plain.loss, 1e-5, 1e-5);
-        if (bits > 0) CHECK(at::equal(kernel.codes, plain.codes));
+        for (int i = 0; i < sweep_kernel_count; ++i) {
+          const SweepKernel& kernel = sweep_kernels[i];
+          if (!kernel.supported()) continue;
+          INFO(kernel.name << ", " << bits << " bits, m " << m << ", lower_first " << lower_first);
+          const auto made = task(), cut = task();
+          sweep_rows_cpu(made, 0, rows, kernel);
+          CHECK(at::equal(made.mask, plain.mask));
+          require_close(made.change, plain.change, 1e-5);
+          require_close(made.loss, plain.loss, 1e-5, 1e-5);
+          if (bits > 0) CHECK(at::equal(made.codes, plain.codes));
+          for (const auto& [begin, end] : {std::pair(0, 5), std::pair(5, 6), std::pair(6, 37)}) {
+            sweep_rows_cpu(cut, begin, end, kernel);
+          }
+          CHECK(at::equal(cut.change, made.change));
+          CHECK(at::equal(cut.loss, made.loss));
+        }
       }
     }
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace cupel {
 
@@ -46,6 +47,9 @@ class InputStats {
   torch::Tensor sum() const;      ///< [in] float32, sum over tokens of x
   torch::Tensor sq_norm() const;  ///< [in] float32, sum over tokens of x^2
   torch::Tensor gram() const;     ///< [in, in] float32, sum over tokens of x x^T
+  /// gram() without a copy: [in, in] as it is summed, whose upper triangle times the factor is
+  /// gram(). Nothing below the diagonal is to be read.
+  std::pair<torch::Tensor, double> upper_gram() const;
   torch::Tensor hessian() const;  ///< [in, in] float32, 2 / tokens * gram(); NumericalError at 0
   double scale() const;           ///< 1 for ordinary activations; see the class comment
   /// hessian() in float64 from sums in float64, which layers of up to 512 columns keep; elsewhere

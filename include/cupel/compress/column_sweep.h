@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "cupel/compress/grid.h"
 
@@ -37,7 +38,9 @@ struct SweepGrid {
 struct ColumnSweep {
   torch::Tensor weight;  ///< [out, in] float32, in sweep order
   torch::Tensor factor;  ///< R, [in, in] float32 or float64
-  int64_t block = 128;   ///< columns between two looks at masks and grids; any number
+  /// U = R^-1 on the diagonal tiles of 128 columns, where they are known already; may be empty.
+  std::vector<torch::Tensor> inverses;
+  int64_t block = 128;  ///< columns between two looks at masks and grids; any number
   /// [out, in] bool, false = always zero; may be undefined.
   torch::Tensor keep;
   /// The weights of a block to keep, [out, columns] bool, in addition to `keep`. Called on the
@@ -53,7 +56,7 @@ struct ColumnSweep {
 
 /// What a sweep leaves; in sweep order.
 struct SweepResult {
-  torch::Tensor weight;       ///< [out, in] float32
+  torch::Tensor weight;       ///< [out, in] float32; undefined with a grid: the codes say it
   torch::Tensor mask;         ///< [out, in] bool; undefined when nothing could be pruned
   torch::Tensor codes;        ///< [out, in] uint8, with a grid
   torch::Tensor scales;       ///< [out, groups] float32

@@ -44,7 +44,8 @@ struct CompressOptions {
   /// What to do with layers that hold NaN or infinite weights.
   NanPolicy nan_policy = NanPolicy::refuse;
   bool keep_tensors = false;  ///< keep weights, codes and scales in the result as well
-  bool measure_loss = true;   ///< collect what loss and relative_error need (a Gram matrix a layer)
+  bool measure_loss = true;  ///< collect what loss and relative_error need (a Gram matrix a layer),
+                             ///< and work them out; false leaves them empty
   ProgressFunction progress = {};
 };
 

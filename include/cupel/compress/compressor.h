@@ -12,6 +12,8 @@
 
 namespace cupel {
 
+class SharedFactors;
+
 /// One linear layer to compress.
 struct LayerTask {
   std::string name;
@@ -20,6 +22,8 @@ struct LayerTask {
   torch::Tensor mask;                       ///< [out, in] bool of an earlier pruning; stays zero
   const InputStats* dense_stats = nullptr;  ///< of the same layer's inputs in the dense model
   int64_t prune_count = -1;  ///< weights to prune, from an allocation; -1 = as the method says
+  bool measure_loss = true;  ///< false: finish_result() leaves loss and relative_error empty
+  SharedFactors* shared = nullptr;  ///< of the layers with these very statistics; internal
 };
 
 /// What became of a layer. Tensors are undefined, and optionals empty, where not applicable.
@@ -62,6 +66,7 @@ struct LayerOptions {
   torch::Tensor mask = {};
   int64_t prune_count = -1;  ///< exactly so many weights go; -1 = as the method says
   NanPolicy nan_policy = NanPolicy::refuse;
+  bool measure_loss = true;  ///< false: loss and relative_error stay empty, which saves their time
 };
 
 /// A compression method. Subclass it and override compress(const LayerTask&), which must be pure:

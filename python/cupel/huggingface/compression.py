@@ -60,7 +60,8 @@ def compress(
         overrides: Pattern -> compressor for its layers, or None to leave them alone. The first that
             matches counts.
         keep_tensors: Keep weights, codes and scales in the result as well. Masks always stay.
-        measure_loss: Collect what loss and relative_error need (a Gram matrix for each input).
+        measure_loss: Collect what loss and relative_error need (a Gram matrix for each input) and
+            work them out; False leaves them None.
         progress: Function of a progress (fields as cupel.Progress); returning False cancels.
 
     Returns:

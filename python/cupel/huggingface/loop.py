@@ -251,7 +251,12 @@ class Loop:
         mask = weight != 0 if self.keep_zeros else None
         # The base class's own, as subclasses in Python have one that takes a task.
         made = cupel.Compressor.compress(
-            self.plan.methods[layer], weight, stats, name=layer.name, mask=mask
+            self.plan.methods[layer],
+            weight,
+            stats,
+            name=layer.name,
+            mask=mask,
+            measure_loss=self.plan.measure_loss,
         )
         if made.weight is None or made.weight.shape != view.shape:
             raise ValueError(

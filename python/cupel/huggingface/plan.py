@@ -139,6 +139,7 @@ class Plan:
         if calibration is not None and not isinstance(calibration, cupel.Calibration):
             calibration = cupel.Calibration(calibration)
         samples = calibration.samples if calibration is not None else []
+        self.measure_loss = measure_loss
         self.calibration = calibration
         self.needs = {layer: _needs(method.needs) for layer, method in self.methods.items()}
         none = cupel.Needs.none
