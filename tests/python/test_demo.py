@@ -61,9 +61,9 @@ def test_the_grids_of_the_examples_run_in_small(name, model, tmp_path):
     ids = ["wanda-50-s0", "wanda-2of4-s0", "rtn-3bit"]
     assert [one.id for one in result.cells if "4of8" not in one.id] == ids
     columns = result.table()[0][4:-1]
-    assert len(columns) == 16 and "asked: obscure" in columns and "summaries" in columns
+    assert len(columns) == 15 and "facts: obscure" in columns and "summaries" in columns
     page = cupel.write_html_report(result.folder)["index.html"].read_text(encoding="utf-8")
-    assert "<strong>In short.</strong>" in page and "told: famous" in page
+    assert "<strong>In short.</strong>" in page and "only told: famous" in page
 
 
 def test_the_demo_in_small(model, small, tmp_path, capsys):
@@ -75,7 +75,7 @@ def test_the_demo_in_small(model, small, tmp_path, capsys):
     result = cupel.KickResult(out / "grid")
     ids = ["wanda-30-s0", "wanda-60-s0", "gptq-3bit-s0"]
     assert [one.id for one in result.cells] == ids and not result.failed
-    for line in ("A perplexity of stories", "C asked: famous", "wanda 30 %", "gptq 3 bit"):
+    for line in ("A perplexity of stories", "C facts: famous", "wanda 30 %", "gptq 3 bit"):
         assert any(row.startswith(line) for row in said.out.splitlines()), said.out
     assert "2.8 paired standard errors" in " ".join(said.out.split())
     page = (out / "grid/report/index.html").read_text(encoding="utf-8")

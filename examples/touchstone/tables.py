@@ -1,0 +1,80 @@
+"""The tables of docs/touchstone.md from the folder of a grid, as Markdown.
+
+    python examples/touchstone/tables.py full > tables.md
+
+First what each model keeps of the dense score, in percent, means over the draws of the calibration
+text; `*` where every draw's paired 95 % interval lies below the dense score. Then the differences
+with their intervals at chosen levels, of the first draw.
+"""
+
+import argparse
+import pathlib
+
+import pandas
+
+from cupel._kick.result import KickResult
+
+LEVELS = (("sparsity", "0.4"), ("sparsity", "0.5"), ("pattern", "2:4"), ("bits", "3"))
+
+
+def read(folder: pathlib.Path) -> pandas.DataFrame:
+    """Rows of the strict protocol: a value of each task, and the perplexities."""
+    result = KickResult(folder)
+    frame = result.to_pandas()
+    frame = frame[(frame.status == "done") & (frame.protocol != "paper")]
+    chosen = {task: result.shown.value(task) for task in frame.task.unique()}
+    wanted = frame.metric == frame.task.map(chosen)
+    return frame[wanted | (frame.metric == "perplexity")]
+
+
+def kept(rows: pandas.DataFrame) -> str:
+    """A cell of the first table."""
+    if (rows.metric == "perplexity").all():
+        return f"{rows.ratio.mean():.2f}"
+    share = 100 * (rows.compressed / rows.dense).mean()
+    return f"{share:.0f}" + ("\\*" if (rows.high < 0).all() else "")
+
+
+def interval(rows: pandas.DataFrame) -> str:
+    """A cell of the second table: points, or the ratio of a perplexity."""
+    row = rows.iloc[0]
+    if row.metric == "perplexity":
+        return f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+    return f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def print_table(frame: pandas.DataFrame, models: list[str], cell) -> None:
+    """Rows are `models` by label, columns the tasks by label."""
+    tasks = list(dict.fromkeys(frame.task_label))
+    print(line(["model", *tasks]))
+    print(line(["---", *["---:"] * len(tasks)]))
+    for model in models:
+        own = frame[frame.label == model]
+        print(line([model, *(cell(own[own.task_label == task]) for task in tasks)]))
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path, help="a grid of `cupel kick`")
+    frame = read(parser.parse_args().folder)
+    dense = frame.drop_duplicates("task_label")
+    print(line(["task", "dense"]))
+    print(line(["---", "---:"]))
+    for row in dense.itertuples():
+        print(line([row.task_label, f"{row.dense:.3f}"]))
+    print()
+    print_table(frame, list(dict.fromkeys(frame.label)), kept)
+    for kind, level in LEVELS:
+        own = frame[(frame.kind == kind) & (frame.level.astype(str) == level)]
+        own = own[own.seed == own.seed.min()]
+        if len(own):
+            print_table(own, list(dict.fromkeys(own.label)), interval)
+
+
+if __name__ == "__main__":
+    main()
