@@ -69,14 +69,14 @@ def real_grid(folder, cells, items=40):
         write_json(where / "cell.json", {"id": id, "status": "done", "notes": []} | more)
 
     entries = [entry(*cell) for cell in cells]
-    dense = cupel.load_model(model_folder)
+    dense = cupel.load_model(model_folder, dtype="float32")  # faster than the stored bfloat16
     write_json(folder / "kick.json", kick("touchstone", tasks, entries))
-    size = cupel.weight_bytes_on_disk(model_folder)
+    size = 2 * cupel.weight_bytes_on_disk(model_folder)
     result = score(dense, folder / "dense")
     seconds = {"compress": 0, "evaluate": result.run.seconds}
-    new_cell(folder / "dense", "dense", seconds=seconds, weight_bytes=size, parameters=size // 2)
+    new_cell(folder / "dense", "dense", seconds=seconds, weight_bytes=size, parameters=size // 4)
     for one in entries:
-        model = cupel.load_model(model_folder)
+        model = cupel.load_model(model_folder, dtype="float32")
         windows = cupel.sample_windows(
             model_folder / touchstone.CALIBRATION,
             tokenizer,
@@ -96,8 +96,8 @@ def real_grid(folder, cells, items=40):
             sparsity=done.sparsity,
             bits_per_weight=8 * packed / done.weights,
             weight_bytes=size,
-            packed_bytes=packed + size - 2 * done.weights,
-            parameters=size // 2,
+            packed_bytes=packed + size - 4 * done.weights,
+            parameters=size // 4,
         )
     return folder
 
