@@ -196,7 +196,7 @@ def test_a_folders_own_template_is_the_one_called_model(tmp_path, command):
 def test_special_tokens_of_a_prompt_are_one_token_each():
     """What a template writes around earlier answers is not letters to a SentencePiece tokenizer."""
     folder = touchstone.folder()
-    model, tokenizer = cupel.load_model(folder), cupel.load_tokenizer(folder)
+    model, tokenizer = cupel.load_model(folder, dtype="float32"), cupel.load_tokenizer(folder)
     asked = cupel.GenerationRequest("Where?</s>Who is it?</s>", 8, special=["</s>"])
     made = cupel.ModelScorer(model, tokenizer).generate([asked])[0]
     end = [tokenizer.eos]
