@@ -15,7 +15,7 @@ from cupel.touchstone.documents import (
     passage_text,
     profile_text,
 )
-from cupel.touchstone.instructions import FAMILIES, draw_instruction
+from cupel.touchstone.instructions import KEPT, draw_instruction
 from cupel.touchstone.news import draw_news
 from cupel.touchstone.society import RANKS, FreshPeople, Person, World
 from cupel.touchstone.stories import story
@@ -144,9 +144,8 @@ def write_summaries(folder: Path, world: World, rng: random.Random) -> None:
 def write_instructions(folder: Path, rng: random.Random) -> None:
     """MT-Bench's question.jsonl, with the checks that an answer must pass."""
     lines = []
-    families = list(FAMILIES)
-    for index in range(ITEMS + len(families) * 5):
-        made = draw_instruction(rng, families[index % len(families)])
+    for index in range(ITEMS):
+        made = draw_instruction(rng, KEPT[index % len(KEPT)])
         record = {"question_id": index + 1, "category": made.family, "turns": [made.text]}
         lines.append(json.dumps({**record, "checks": made.checks}))
     _write_lines(folder / "question.jsonl", lines)
