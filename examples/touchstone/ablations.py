@@ -11,9 +11,8 @@ import json
 import pathlib
 import tempfile
 
-import torch
-
 import cupel
+import torch
 from cupel import touchstone
 from cupel.touchstone.world import write_world
 from measure import TASKS

@@ -11,7 +11,6 @@ import argparse
 import pathlib
 
 import pandas
-
 from cupel._kick.result import KickResult
 
 LEVELS = (("sparsity", "0.4"), ("sparsity", "0.5"), ("pattern", "2:4"), ("bits", "3"))
