@@ -70,7 +70,8 @@ TEST_CASE("attention_part: bfloat16 is rounded where it enters, no more") {
   const Inputs x = inputs(4, 2, 130, 300, 64, at::kBFloat16);
   const auto want = slow(x, false), got = attention_part(x.q, x.k, x.v, false);
   require_close(got.out.to(at::kFloat), want.out, 4e-3);  // weights of 8 bits
-  require_close(got.lse, want.lse, 1e-5);
+  // Scores are float32 sums in the order of the processor's BLAS: 1.9e-5 was seen with AVX2.
+  require_close(got.lse, want.lse, 5e-5);
 }
 
 TEST_CASE("attention_part: large scores stay finite, NaN stays NaN") {
