@@ -7,7 +7,7 @@
 // one after the other.
 
 constexpr int64_t kWidth = CUPEL_SWEEP_WIDTH;
-constexpr int kVectors = 2;  // two would leave the processor waiting for the treated column
+constexpr int kVectors = 2;  // with one the processor would wait for the treated column
 constexpr int64_t kLanes = kVectors * kWidth;
 constexpr int64_t kColumns = 4;
 
