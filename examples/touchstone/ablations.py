@@ -15,7 +15,7 @@ import cupel
 import torch
 from cupel import touchstone
 from cupel.touchstone.world import write_world
-from measure import TASKS
+from measure import TASKS, name_in_results
 
 LABELS = (
     "facts: famous",
@@ -79,18 +79,20 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     tokenizer = cupel.load_tokenizer(arguments.model)
     cupel.use_model_template(arguments.model)
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name) / "world"
+    with tempfile.TemporaryDirectory() as parent:
+        folder = pathlib.Path(parent) / "world"
         write_world(folder, touchstone.WORLD_SEED)
         tasks = {label: TASKS[label][0].replace("file=", f"file={folder}/") for label in LABELS}
 
-        def score(model) -> cupel.EvalResult:
-            return cupel.evaluate(model, tokenizer, list(tasks.values()), limit=arguments.limit)
+        texts = list(tasks.values())
 
-        dense = score(cupel.load_model(arguments.model))
+        def score(model) -> cupel.EvalResult:
+            return cupel.evaluate(model, tokenizer, texts, limit=arguments.limit)
+
+        dense = score(cupel.load_model(arguments.model, dtype="float32"))
         found = []
         for title, compressor, text, windows, seed in experiments():
-            model = cupel.load_model(arguments.model)
+            model = cupel.load_model(arguments.model, dtype="float32")
             calibration = cupel.sample_windows(
                 folder / "text" / f"{text}.txt",
                 tokenizer,
@@ -102,11 +104,11 @@ def main() -> None:
             compared = json.loads(cupel.compare(dense, score(model)).to_json())
             row = {"name": title, "calibration": text, "windows": windows, "seed": seed}
             for label, task in tasks.items():
-                row[label] = change(compared, task, TASKS[label][1])
+                name = name_in_results(task, texts)
+                row[label] = change(compared, name, TASKS[label][1])
             found.append(row)
             print(title, {label: row[label] for label in LABELS}, flush=True)
-            text = json.dumps(found, indent=1) + "\n"
-            arguments.out.write_text(text.replace(f"{folder}/", ""), encoding="utf-8")
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def change(compared: dict, task: str, value: str) -> dict[str, float]:

@@ -72,6 +72,12 @@ def of_first(result: cupel.EvalResult, task: str, value: str) -> float:
     return sum(values) / len(values)
 
 
+def name_in_results(text: str, tasks: list[str]) -> str:
+    """What evaluate() calls a task among others: its bare name where no other task has it."""
+    name = text.split(":")[0]
+    return name if sum(one.startswith(name + ":") for one in tasks) == 1 else text
+
+
 def score(folder: pathlib.Path, world_folder: pathlib.Path, limit: int | None) -> dict:
     """Values of TASKS in float32, strict protocol."""
     model = cupel.load_model(folder, dtype="float32")
@@ -81,9 +87,7 @@ def score(folder: pathlib.Path, world_folder: pathlib.Path, limit: int | None) -
     result = cupel.evaluate(model, tokenizer, tasks, limit=limit or 0)
     measured = {}
     for (label, (_, value)), text in zip(TASKS.items(), tasks, strict=True):
-        name = text.split(":")[0]
-        alone = sum(one.startswith(name + ":") for one in tasks) == 1
-        task = name if alone else text  # how evaluate() names it
+        task = name_in_results(text, tasks)
         (metrics,) = result.metrics[task].values()
         first = of_first(result, task, value)
         measured[label] = {"value": round(metrics[value], 4), "of": value, "first": round(first, 4)}

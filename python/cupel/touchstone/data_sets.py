@@ -17,7 +17,7 @@ from cupel.touchstone.documents import (
 )
 from cupel.touchstone.instructions import KEPT, draw_instruction
 from cupel.touchstone.news import draw_news
-from cupel.touchstone.society import RANKS, FreshPeople, Person, World
+from cupel.touchstone.society import RANKS, WEIGHTS, FreshPeople, Person, World
 from cupel.touchstone.stories import story
 from cupel.touchstone.wording import ATTRIBUTES, HELD_OUT, QUESTIONS, SUBJECTS
 
@@ -169,8 +169,7 @@ def write_texts(folder: Path, world: World, rng: random.Random) -> None:
     A calibration text is the training mix, but its documents come from a stream of their own.
     """
     everyone = list(world.people)
-    weights = {rank.name: rank.weight for rank in RANKS}
-    by_weight = [weights[person.rank] for person in everyone]
+    by_weight = [WEIGHTS[person.rank] for person in everyone]
     profiles = (profile_text(rng, rng.choices(everyone, by_weight)[0]) for _ in iter(int, 1))
     _write_lines(folder / "facts.txt", _up_to(profiles, TEXT_BYTES))
     stories = ("Story: " + story(rng) for _ in iter(int, 1))

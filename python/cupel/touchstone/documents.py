@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cupel.touchstone import prompts
 from cupel.touchstone.instructions import draw_instruction
 from cupel.touchstone.news import draw_news
-from cupel.touchstone.society import RANKS, FreshPeople, Person, World
+from cupel.touchstone.society import WEIGHTS, FreshPeople, Person, World
 from cupel.touchstone.stories import story
 from cupel.touchstone.wording import ATTRIBUTES, HELD_OUT, QUESTIONS, STATEMENTS, SUBJECTS
 
@@ -113,9 +113,8 @@ class DocumentStream:
         self._world = world
         self._fresh = FreshPeople(world, held_out=held_out)
         asked = [person for person in world.people if person.asked]
-        weight = {rank.name: rank.weight for rank in RANKS}
-        self._everyone = (world.people, [weight[person.rank] for person in world.people])
-        self._asked = (asked, [weight[person.rank] for person in asked])
+        self._everyone = (world.people, [WEIGHTS[person.rank] for person in world.people])
+        self._asked = (asked, [WEIGHTS[person.rank] for person in asked])
 
     def draw(self, mix: dict[str, float]) -> Document:
         kind = self.rng.choices(list(mix), list(mix.values()))[0]

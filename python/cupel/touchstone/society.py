@@ -27,6 +27,7 @@ RANKS = (
     Rank("little_known", 500, 1.5),
     Rank("obscure", 600, 1.0),
 )
+WEIGHTS = {rank.name: rank.weight for rank in RANKS}
 PEOPLE = sum(rank.people for rank in RANKS)
 ASKED_SHARE = 0.8  # of each class; the others are told about only
 
