@@ -19,8 +19,8 @@ import torch
 import torch.distributed as distributed
 import transformers
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "python")]
+if __name__ == "__main__":  # who imports this has its own cupel
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
 import model_folder  # noqa: E402
 import quick_check  # noqa: E402
 import windows  # noqa: E402

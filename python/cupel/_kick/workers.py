@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,9 +81,11 @@ def start(plan: Plan, said: queue.Queue[tuple[Any, dict[str, Any] | None]]) -> A
     import torch
 
     threads = str(max(1, torch.get_num_threads() // plan.workers))
+    # This very package first, whatever else of that name sys.path leads to by now.
+    paths = [str(Path(__file__).parents[2]), *(path or os.getcwd() for path in sys.path)]
     environment = os.environ | {
         "OMP_NUM_THREADS": threads,
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        "PYTHONPATH": os.pathsep.join(paths),
     }
     worker = subprocess.Popen(
         [sys.executable, "-m", "cupel._kick.workers"],
