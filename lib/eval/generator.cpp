@@ -58,9 +58,9 @@ class Generator {
     const int64_t fit = std::clamp<int64_t>(state_tokens_ / info_.max_length, 1, kAtOnce);
     std::size_t next = 0;
     while (next < waiting_.size() || !writing_.empty()) {
-      while (next < waiting_.size() && static_cast<int64_t>(writing_.size()) < fit) {
-        begin(std::move(waiting_[next++]));
-      }
+      // Those that begin together cost less: wait for room for some.
+      const int64_t room = fit - static_cast<int64_t>(writing_.size());
+      if (writing_.empty() || 4 * room >= fit) begin(next, room);
       if (!writing_.empty()) step();
     }
     return std::move(results_);
@@ -95,16 +95,39 @@ class Generator {
     return made;
   }
 
-  void begin(Writer writer) {
-    if (requests_[writer.index].max_new_tokens == 0) return finish(writer, "length");
-    report();
-    torch::Tensor logits;
-    if (info_.has_states) {
-      writer.state = blocks_.run(writer.prompt, logits);
-    } else {
-      logits = whole(writer);
+  // Up to `count` of those that wait, from `next` on, of not much more than a batch of tokens.
+  void begin(std::size_t& next, int64_t count) {
+    std::vector<Writer> begun;
+    int64_t tokens = 0;
+    for (; next < waiting_.size() && count > 0 && tokens < options_.batch_tokens; ++next, --count) {
+      report();
+      Writer& writer = waiting_[next];
+      if (requests_[writer.index].max_new_tokens == 0) {
+        finish(writer, "length");
+        continue;
+      }
+      tokens += static_cast<int64_t>(writer.prompt.size());
+      begun.push_back(std::move(writer));
     }
-    if (advance(writer, logits[0])) writing_.push_back(std::move(writer));
+    if (begun.empty()) return;
+    const torch::Tensor logits = prompt_logits(begun);
+    for (std::size_t i = 0; i < begun.size(); ++i) {
+      if (advance(begun[i], logits[static_cast<int64_t>(i)])) writing_.push_back(std::move(begun[i]));
+    }
+  }
+
+  torch::Tensor prompt_logits(std::vector<Writer>& begun) {
+    if (!info_.has_states) {
+      std::vector<torch::Tensor> rows;
+      for (const auto& writer : begun) rows.push_back(whole(writer));
+      return at::cat(rows);
+    }
+    std::vector<const std::vector<int64_t>*> prompts;
+    for (const auto& writer : begun) prompts.push_back(&writer.prompt);
+    torch::Tensor logits;
+    auto states = blocks_.run(prompts, logits);
+    for (std::size_t i = 0; i < begun.size(); ++i) begun[i].state = std::move(states[i]);
+    return logits;
   }
 
   // A model without states runs everything again for each token.

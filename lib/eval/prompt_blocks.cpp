@@ -1,5 +1,8 @@
 #include "eval/prompt_blocks.h"
 
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
 namespace cupel {
 
 namespace {
@@ -27,7 +30,7 @@ void PromptBlocks::add(const std::vector<int64_t>& prompt) {
   }
 }
 
-TokenModel::StatePtr PromptBlocks::run(const std::vector<int64_t>& prompt, torch::Tensor& logits) {
+TokenModel::StatePtr PromptBlocks::run_blocks(const std::vector<int64_t>& prompt) {
   Block* block = &root_;
   TokenModel::StatePtr state;
   for (int64_t i = 0; i < whole_blocks(prompt); ++i) {
@@ -50,13 +53,37 @@ TokenModel::StatePtr PromptBlocks::run(const std::vector<int64_t>& prompt, torch
       kept_tokens_ += kTokens;
     }
   }
-  const std::vector<int64_t> rest(prompt.begin() + whole_blocks(prompt) * kTokens, prompt.end());
-  counts_.run += static_cast<int64_t>(rest.size());
-  const auto last = static_cast<int64_t>(rest.size()) - 1;
-  return model_
-      .run({{rest, {last}, state, true}},
-           [&](int64_t, const torch::Tensor& piece) { logits = piece.clone(); })
-      .at(0);
+  return state;
+}
+
+std::vector<TokenModel::StatePtr> PromptBlocks::run(
+    const std::vector<const std::vector<int64_t>*>& prompts, torch::Tensor& logits) {
+  std::vector<TokenModel::StatePtr> states(prompts.size());
+  std::vector<torch::Tensor> rows(prompts.size());
+  std::vector<TokenModel::Row> together;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const auto& prompt = *prompts[i];
+    TokenModel::Row row{{prompt.begin() + whole_blocks(prompt) * kTokens, prompt.end()}};
+    counts_.run += static_cast<int64_t>(row.tokens.size());
+    row.state = run_blocks(prompt);
+    if (!row.state) {
+      together.push_back(std::move(row));
+      places.push_back(i);
+      continue;
+    }
+    states[i] = model_.prefill_each({row}, rows[i]).at(0);
+  }
+  if (!together.empty()) {
+    torch::Tensor made;
+    auto begun = model_.prefill_each(together, made);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      states[places[i]] = std::move(begun[i]);
+      rows[places[i]] = made.narrow(0, static_cast<int64_t>(i), 1);
+    }
+  }
+  logits = at::cat(rows);
+  return states;
 }
 
 }  // namespace cupel

@@ -10,7 +10,8 @@
 namespace cupel {
 
 /// The beginnings of prompts, in blocks of kTokens. A block runs alone after the blocks before it,
-/// whether or not another prompt needs it too: its state has the same bytes either way. A state is
+/// whether or not another prompt needs it too: its state has the same bytes either way. Prompts
+/// shorter than a block, and what is left behind the blocks, run together. A state is
 /// kept while a prompt that shares it is still to come, as long as there is memory for it.
 class PromptBlocks {
  public:
@@ -20,9 +21,10 @@ class PromptBlocks {
 
   /// Announces a prompt.
   void add(const std::vector<int64_t>& prompt);
-  /// Runs an announced prompt, once: the state behind it, and the logits of its last token
-  /// [1, vocabulary].
-  TokenModel::StatePtr run(const std::vector<int64_t>& prompt, torch::Tensor& logits);
+  /// Runs announced prompts, each once: the states behind them, and the logits of their last tokens
+  /// in `logits` [prompts, vocabulary].
+  std::vector<TokenModel::StatePtr> run(const std::vector<const std::vector<int64_t>*>& prompts,
+                                        torch::Tensor& logits);
 
  private:
   struct Block {
@@ -30,6 +32,9 @@ class PromptBlocks {
     int64_t uses = 0;  // prompts still to come
     TokenModel::StatePtr state;
   };
+
+  /// The state behind the whole blocks of a prompt; null = it has none.
+  TokenModel::StatePtr run_blocks(const std::vector<int64_t>& prompt);
 
   TokenModel& model_;
   bool share_;

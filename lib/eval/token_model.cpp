@@ -29,6 +29,21 @@ torch::Tensor TokenModel::decode(const std::vector<int64_t>& ids, std::vector<St
   return at::cat(logits);
 }
 
+std::vector<TokenModel::StatePtr> TokenModel::prefill_each(const std::vector<Row>& rows,
+                                                           torch::Tensor& logits) {
+  std::vector<StatePtr> states;
+  std::vector<torch::Tensor> pieces;
+  for (const auto& row : rows) {
+    const auto last = static_cast<int64_t>(row.tokens.size()) - 1;
+    const auto kept =
+        run({{row.tokens, {last}, row.state, true}},
+            [&](int64_t, const torch::Tensor& piece) { pieces.push_back(piece.clone()); });
+    states.push_back(kept.at(0));
+  }
+  logits = at::cat(pieces);
+  return states;
+}
+
 TokenModel::StatePtr TokenModel::prefill(const std::vector<int64_t>& tokens,
                                          const StatePtr& parent) {
   return run({{tokens, {}, parent, true}}, [](int64_t, const torch::Tensor&) {}).at(0);

@@ -32,7 +32,7 @@ void Linear::set_compressed(torch::Tensor weight, torch::Tensor mask, Quantized 
 }
 
 torch::Tensor Linear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight_, bias_.defined() ? std::optional<at::Tensor>(bias_) : std::nullopt);
+  return any_linear(x, weight_, bias_);
 }
 
 torch::Tensor Linear::infer(const torch::Tensor& x) const { return fast_linear(x, weight_, bias_); }

@@ -139,7 +139,7 @@ torch::Tensor Model::head(const torch::Tensor& hidden, bool infer) const {
   const at::NoGradGuard no_grad;
   const double eps = config_.rms_norm_eps;
   const auto logits = infer ? fast_linear(fused_rms_norm(hidden, norm_, eps), head_, {})
-                            : at::linear(rms_norm(hidden, norm_, eps), head_);
+                            : any_linear(rms_norm(hidden, norm_, eps), head_, {});
   return logits.to(at::kFloat);
 }
 

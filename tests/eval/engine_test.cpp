@@ -252,6 +252,36 @@ TEST_CASE("generate: alone, together, shuffled: the same text, greedy and sample
   CHECK(changed >= 15);  // the sampled ones, near all of them
 }
 
+TEST_CASE("prefill_each: a row's logits and state are the same bytes whatever stands beside it") {
+  for (const int64_t positions : {kPositions, int64_t{24}}) {  // 24: fillers need two sequences
+    const auto model = test::tiny_model({.width = 4, .positions = positions});
+    NativeTokenModel native(*model);
+    PythonRandom random(3);
+    std::vector<TokenModel::Row> rows;
+    for (int i = 0; i < 23; ++i) {
+      TokenModel::Row row;
+      for (int64_t length = 1 + i; length > 0; --length) {
+        row.tokens.push_back(static_cast<int64_t>(random.below(50)));
+      }
+      rows.push_back(row);
+    }
+    torch::Tensor together;
+    auto states = native.prefill_each(rows, together);
+    const std::vector<int64_t> next(rows.size(), 7);
+    const auto further = native.decode(next, states);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto row = static_cast<int64_t>(i);
+      torch::Tensor alone;
+      auto state = native.prefill_each({rows[i]}, alone);
+      CHECK(state[0]->length() == row + 1);
+      CHECK(alone[0].equal(together[row]));
+      CHECK(native.decode({7}, state)[0].equal(further[row]));
+      const auto logits = native.logits(rows[i].tokens, {row});
+      CHECK(alone.allclose(logits, 1e-4, 1e-5));
+    }
+  }
+}
+
 TEST_CASE("generate: degenerate text is flagged") {
   const auto tokenizer = letters();
   auto table = at::zeros({32, 32});

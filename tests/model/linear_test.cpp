@@ -1,11 +1,15 @@
 #include "cupel/model/linear.h"
 
+#include <cmath>
+
 #include "support/catch.h"
 
+#include "model/fast_linear.h"
 #include "support/require_close.h"
 #include "support/tiny_model.h"
 
 using namespace cupel;
+using cupel::testing::require_close;
 
 namespace {
 
@@ -72,4 +76,30 @@ TEST_CASE("Linear: a change through state_dict drops mask and codes") {
   REQUIRE(linear.linear->mask().defined());
   model->state_dict().at(linear.name + ".weight").select(0, 0).zero_();
   CHECK_FALSE(linear.linear->mask().defined());
+}
+
+TEST_CASE("Linear: 16-bit products are float32 sums rounded once, on any processor") {
+  at::manual_seed(3);
+  for (const auto dtype : {at::kBFloat16, at::kHalf}) {
+    const auto weight = at::randn({70, 48}).to(dtype), bias = at::randn({70}).to(dtype);
+    const auto x = at::randn({1, 33, 48}).to(dtype);
+    const Linear linear(weight, bias);
+    const auto wide = at::linear(x.to(at::kDouble), weight.to(at::kDouble), bias.to(at::kDouble));
+    // Half a step of the last place, and what float32 sums of 48 products may add to it.
+    const double step = dtype == at::kHalf ? std::ldexp(1.0, -11) : std::ldexp(1.0, -8);
+    const auto bound = wide.abs() * (1.01 * step) + 1e-4;
+    for (const auto& made : {linear.forward(x), linear.infer(x)}) {
+      CHECK(made.scalar_type() == dtype);
+      CHECK(at::le((made.to(at::kDouble) - wide).abs(), bound).all().item<bool>());
+    }
+  }
+}
+
+TEST_CASE("any_linear: a weight that is taken in parts gives what the whole gives") {
+  at::manual_seed(4);
+  // More numbers than are wide at a time.
+  const auto weight = at::randn({4200, 2048}).to(at::kBFloat16);
+  const auto bias = at::randn({4200}).to(at::kBFloat16), x = at::randn({3, 2048}).to(at::kBFloat16);
+  const auto whole = at::linear(x.to(at::kFloat), weight.to(at::kFloat), bias.to(at::kFloat));
+  require_close(any_linear(x, weight, bias).to(at::kFloat), whole, 1e-2, 1e-2);
 }

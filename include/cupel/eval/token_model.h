@@ -60,6 +60,12 @@ class TokenModel {
   /// default each row is a run of its own.
   virtual torch::Tensor decode(const std::vector<int64_t>& ids, std::vector<StatePtr>& states);
 
+  /// Runs `rows` whole, which begin texts that decode() goes on with: each row's state, and the
+  /// logits of its last token in `logits`, float32 [rows, vocabulary]. `wanted` and `keep` are not
+  /// looked at. As in decode(), a row's state and logits are the same bytes whatever the other rows
+  /// are. By default each row is a run of its own.
+  virtual std::vector<StatePtr> prefill_each(const std::vector<Row>& rows, torch::Tensor& logits);
+
   /// The state behind `tokens` after `parent` (null = from the start).
   StatePtr prefill(const std::vector<int64_t>& tokens, const StatePtr& parent = {});
   /// Logits at the `wanted` positions of `tokens`, float32 [wanted, vocabulary].
@@ -77,6 +83,7 @@ class NativeTokenModel : public TokenModel {
   TokenModelInfo info() const override;
   std::vector<StatePtr> run(const std::vector<Row>& rows, const LogitSink& sink) override;
   torch::Tensor decode(const std::vector<int64_t>& ids, std::vector<StatePtr>& states) override;
+  std::vector<StatePtr> prefill_each(const std::vector<Row>& rows, torch::Tensor& logits) override;
 
  private:
   const Model& model_;
