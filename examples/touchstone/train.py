@@ -11,6 +11,7 @@ import json
 import math
 import pathlib
 import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -287,7 +288,9 @@ def main(given: list[str] | None = None) -> None:
     if arguments.processes == 1:
         work(0, arguments)
     else:
-        torch.multiprocessing.spawn(work, (arguments,), nprocs=arguments.processes)
+        # The others end with this one, whoever ends it.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        torch.multiprocessing.spawn(work, (arguments,), nprocs=arguments.processes, daemon=True)
 
 
 if __name__ == "__main__":
