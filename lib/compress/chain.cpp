@@ -36,6 +36,7 @@ std::string Chain::options_json() const {
 LayerResult Chain::compress(const LayerTask& task) const {
   const at::NoGradGuard no_grad;
   LayerTask next = task;
+  next.measure_loss = false;  // what counts is the last weight against the first
   LayerResult result;
   std::vector<std::string> rungs, notes;
   double seconds = 0;
