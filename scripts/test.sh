@@ -8,7 +8,9 @@ status=0
 step "C++ tests"
 ctest --test-dir build/release --output-on-failure -j2 2>&1 | tee $logs/ctest.log || status=1
 step "Python tests"
-PATH=$root/.venv/bin:$PATH .venv/bin/pytest tests/python -q 2>&1 | tee $logs/pytest.log || status=1
+# Two files at a time: many tests wait for a process of their own.
+OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} PATH=$root/.venv/bin:$PATH \
+  .venv/bin/pytest tests/python -q -n 2 --dist loadfile 2>&1 | tee $logs/pytest.log || status=1
 
 echo
 echo "ctest:  $(grep -E 'tests (passed|failed)|No tests were found' $logs/ctest.log | tail -n 1)"

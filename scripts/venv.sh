@@ -8,7 +8,7 @@ torch=torch==2.13.0
 packages=(
   numpy rich jinja2 markupsafe PyYAML                      # the package and its command
   transformers tokenizers safetensors sentencepiece protobuf  # the huggingface extra; oracles in tests
-  pytest hypothesis compressed-tensors==0.19.0             # tests
+  pytest pytest-xdist hypothesis compressed-tensors==0.19.0  # tests
   lm_eval accelerate scipy statsmodels pandas rouge_score  # oracles in tests; EvalResult.to_pandas
   nbclient ipykernel matplotlib                            # the notebooks, which tests run
   scikit-build-core pybind11-stubgen                       # building
