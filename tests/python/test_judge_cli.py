@@ -67,6 +67,9 @@ def test_a_queue_is_pending_and_then_scored(folder, command, tmp_path):
 def test_a_local_model_is_a_judge(folder, command, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(touchstone.folder(), model)
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
     line = ("judge", folder, "--judge", f"local:{model}", "--data", tmp_path, "--max-tokens", 4)
     done = command(*line)
     assert done.returncode == 2 and "no chat template" in done.stderr, done.stderr
