@@ -4,7 +4,8 @@
 
 First what each model keeps of the dense score, in percent, means over the draws of the calibration
 text; `*` where every draw's paired 95 % interval lies below the dense score. Then the differences
-with their intervals at chosen levels, of the first draw.
+with their intervals at chosen levels, of the first draw. Last the models by size, with the mean over
+all tasks of what is kept.
 """
 
 import argparse
@@ -42,6 +43,25 @@ def interval(rows: pandas.DataFrame) -> str:
     return f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
 
 
+def bits(row) -> float:
+    """Bits a weight: codes with their scales, or what is left in 16 bits with a mask of one."""
+    return row.bits_per_weight if row.kind == "bits" else 16 * (1 - row.sparsity) + 1
+
+
+def print_sizes(frame: pandas.DataFrame) -> None:
+    """From small to large: what knowledge and reading keep of the dense scores, in percent."""
+    print(line(["model", "bits a weight", "perplexity of stories", "all tasks", "worst task"]))
+    print(line(["---", *["---:"] * 4]))
+    sizes = {label: bits(own.iloc[0]) for label, own in frame.groupby("label", sort=False)}
+    for label in sorted(sizes, key=sizes.get):
+        own = frame[frame.label == label]
+        ratio = own[own.task_label == "perplexity of stories"].ratio.mean()
+        scores = own[own.metric != "perplexity"]
+        share = 100 * (scores.compressed / scores.dense).groupby(scores.task_label).mean()
+        told = [f"{share.mean():.0f}", f"{share.min():.0f} ({share.idxmin()})"]
+        print(line([label, f"{sizes[label]:.2f}", f"{ratio:.2f}", *told]))
+
+
 def line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -73,6 +93,7 @@ def main() -> None:
         own = own[own.seed == own.seed.min()]
         if len(own):
             print_table(own, list(dict.fromkeys(own.label)), interval)
+    print_sizes(frame)
 
 
 if __name__ == "__main__":

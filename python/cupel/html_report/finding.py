@@ -267,7 +267,7 @@ def certain(made: Analysis, cells: list[Cell], keys: list[Key]) -> str:
         parts.append(f"{undecided} of {many(len(ruled), 'verdict')} stay undecided")
     if sizes:
         low, high = number(min(sizes), 3), number(max(sizes), 3)
-        size = low if low == high else f"{low} to {high}, by task,"
+        size = low if low == high else f"{low} to {high}, by task (medians over the models),"
         parts.append(f"a difference below {size} would often go unseen with so many items")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if parts else ""

@@ -242,7 +242,7 @@ def certainty(rows: list[Row]) -> str:
     if sizes and items:
         span = f"{items[0]:,}" if len(items) == 1 else f"{items[0]:,} to {items[-1]:,}"
         low, high = number(min(sizes), 3), number(max(sizes), 3)
-        size = low if low == high else f"{low} to {high}"
+        size = low if low == high else f"{low} to {high}, by task and model,"
         text += (
             f" With {span} items a task, a change of score smaller than {size} would be missed more "
             "than one time in five."
