@@ -39,6 +39,7 @@ def compress(
     kind = {"gptq": GPTQModifier, "sparsegpt": SparseGPTModifier}[options["modifier"]]
     recipe = kind(**options["options"])
     dataset = datasets.Dataset.from_dict(rows)
+    names = list(model.state_dict())  # before scales and zero points join them
     reset_session()
     with Watch() as watch:
         oneshot(
@@ -51,11 +52,9 @@ def compress(
             shuffle_calibration_samples=False,
             batch_size=batch,
         )
-    names = [name for name in model.state_dict() if not name.endswith(QUANTIZATION_STATE)]
-    return watch, {name: model.state_dict()[name] for name in names}
+    made = model.state_dict()
+    return watch, {name: made[name] for name in names}
 
-
-QUANTIZATION_STATE = ("_scale", "_zero_point", "_g_idx", "_observer")
 
 PEER = Peer(
     name="llm-compressor",
@@ -77,9 +76,15 @@ PEER = Peer(
                     "actorder": None,
                 },
             },
+            # Its scales are always those of the weights before the solve.
             lambda cupel: cupel.Gptq(
-                cupel.Grid(bits=4, group=128, symmetric=True), damping=DAMPING, block=128
+                cupel.Grid(bits=4, group=128, symmetric=True),
+                damping=DAMPING,
+                block=128,
+                static_groups=True,
             ),
+            group=128,
+            bits=4,
         ),
         "sparsegpt": Work(
             "SparseGPT 2:4",

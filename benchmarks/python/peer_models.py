@@ -180,11 +180,17 @@ class Judge:
         return total / tokens[:, 1:].numel()
 
     @torch.no_grad()
-    def measure(self, weights: Weights, keep: tuple[int, int] | None) -> dict[str, Any]:
-        """Perplexity, errors ||X dW^T||^2 / ||X W^T||^2, zeros; n:m with keep = (n, m)."""
+    def measure(
+        self, weights: Weights, keep: tuple[int, int] | None = None, group: int = 0
+    ) -> dict[str, Any]:
+        """Perplexity, errors ||X dW^T||^2 / ||X W^T||^2, zeros.
+
+        With keep = (n, m), how many groups keep more than n; with a group, the most distinct values
+        that a row has in so many columns.
+        """
         self.model.load_state_dict(weights)
         loss = self.loss()
-        errors, zeros, count, broken = {}, 0, 0, 0
+        errors, zeros, count, broken, values = {}, 0, 0, 0, 0
         for name in self.linears:
             dense, made = self.dense[name].double(), weights[name].double()
             gram, change = self.grams[name], made - dense
@@ -193,6 +199,9 @@ class Judge:
             if keep:
                 kept = (made != 0).view(made.shape[0], -1, keep[1]).sum(2)
                 broken += int((kept > keep[0]).sum())
+            if group:
+                ordered = weights[name].view(made.shape[0], -1, group).sort(2).values
+                values = max(values, 1 + int((ordered.diff(dim=2) != 0).sum(2).max()))
         others = set(self.dense) - set(self.linears)
         return {
             "perplexity": math.exp(loss),
@@ -201,5 +210,6 @@ class Judge:
             "errors": errors,
             "sparsity": zeros / count,
             "groups_above_n": broken if keep else None,
+            "distinct_values": values if group else None,
             "changed_besides": sorted(n for n in others if not weights[n].equal(self.dense[n])),
         }

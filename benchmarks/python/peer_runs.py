@@ -41,6 +41,8 @@ class Work:
     theirs: dict[str, Any]
     ours: Callable[[Any], Any]  # the module cupel -> its compressor
     keep: tuple[int, int] | None = None  # n:m that must come out
+    group: int = 0  # columns that share a grid
+    bits: int = 0
 
 
 class Watch:
@@ -226,7 +228,7 @@ def measure(turns: Turns, judge: Judge, shape: Shape) -> dict[str, Any]:
             row["versions"] = runs[side][0]["versions"]
             row["threads"] = runs[side][0]["threads"]
             row["load_of_others"] = [run["load_of_others"] for run in runs[side]]
-            row["quality"] = judge.measure(weights, work.keep)
+            row["quality"] = judge.measure(weights, work.keep, work.group)
             rows[side] = row
             if side != peer.name:
                 flop = shape.limit_flop(side)
@@ -241,6 +243,7 @@ def measure(turns: Turns, judge: Judge, shape: Shape) -> dict[str, Any]:
             "peer_batch_size": batch,
             "gemm_gflops": rate / 1e9,
             "sides": rows,
+            "bits": work.bits,
             "error_ratio": ours / theirs,
             "worse": ours > theirs * (1 + TOLERANCE),
         }
@@ -278,6 +281,8 @@ def tell(peer: Peer, results: dict[str, Any], dense: float) -> None:
             made = row["quality"]
             if made["groups_above_n"]:
                 print(f"- {work['title']}, {side}: {made['groups_above_n']} groups break n:m.")
+            if (made["distinct_values"] or 0) > 2 ** work["bits"]:
+                print(f"- {work['title']}, {side}: a group holds {made['distinct_values']} values.")
             if made["changed_besides"]:
                 print(f"- {work['title']}, {side} also changed {made['changed_besides']}.")
     print(f"- {peer.notes}")
@@ -316,7 +321,7 @@ def compare(peer: Peer, script: str, description: str) -> None:
         make_model(folder / "model", shape, options.seed)
         make_model(folder / "tiny", TINY, options.seed)
         judge = Judge(folder / "model")
-        dense = judge.measure(judge.dense, None)["perplexity"]
+        dense = judge.measure(judge.dense)["perplexity"]
         results = measure(turns, judge, shape)
     tell(peer, results, dense)
     out = options.json or ROOT / "build" / "benchmarks" / f"{peer.folder}.json"
