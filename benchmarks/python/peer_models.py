@@ -73,6 +73,7 @@ def make_model(folder: Path, shape: Shape, seed: int) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     config = transformers.LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
