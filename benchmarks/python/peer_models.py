@@ -214,3 +214,12 @@ class Judge:
             "distinct_values": values if group else None,
             "changed_besides": sorted(n for n in others if not weights[n].equal(self.dense[n])),
         }
+
+    def share_apart(self, a: Weights, b: Weights) -> float:
+        """The share of linear weights that differ by more than 1 % of their layer's root mean square."""
+        apart = count = 0
+        for name in self.linears:
+            far = 0.01 * self.dense[name].square().mean().sqrt()
+            apart += int(((a[name] - b[name]).abs() > far).sum())
+            count += a[name].numel()
+        return apart / count

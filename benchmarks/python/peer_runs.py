@@ -156,7 +156,7 @@ class Turns:
 
     def run(self, side: str, work: str, batch: int, save: bool = False) -> dict[str, Any]:
         """One process; its fields, and the share of the machine that others used meanwhile."""
-        out = self.folder / f"{work}-{side}".replace(":", "-")
+        out = self.folder / f"{work}-{side}"
         out.mkdir(exist_ok=True)
         job = {"side": side, "work": work, "batch": batch, "save": save, "out": str(out)}
         job |= {"model": str(self.folder / "model"), "tiny": str(self.folder / "tiny")}
@@ -218,9 +218,9 @@ def measure(turns: Turns, judge: Judge, shape: Shape) -> dict[str, Any]:
             for side in sides:
                 runs[side].append(turns.run(side, name, batch, save=turn == 0))
         rate = statistics.median(turns.rates)
+        made = {side: load_file(turns.folder / f"{name}-{side}" / "weights.st") for side in sides}
         rows: dict[str, dict[str, Any]] = {}
         for side in sides:
-            weights = load_file(turns.folder / f"{name}-{side}".replace(":", "-") / "weights.st")
             row = {"seconds": summary([run["seconds"] for run in runs[side]])}
             row["cpu_seconds"] = summary([run["cpu_seconds"] for run in runs[side]])
             row["peak_bytes"] = max(run["peak_bytes"] for run in runs[side])
@@ -228,7 +228,7 @@ def measure(turns: Turns, judge: Judge, shape: Shape) -> dict[str, Any]:
             row["versions"] = runs[side][0]["versions"]
             row["threads"] = runs[side][0]["threads"]
             row["load_of_others"] = [run["load_of_others"] for run in runs[side]]
-            row["quality"] = judge.measure(weights, work.keep, work.group)
+            row["quality"] = judge.measure(made[side], work.keep, work.group)
             rows[side] = row
             if side != peer.name:
                 flop = shape.limit_flop(side)
@@ -245,6 +245,7 @@ def measure(turns: Turns, judge: Judge, shape: Shape) -> dict[str, Any]:
             "sides": rows,
             "bits": work.bits,
             "error_ratio": ours / theirs,
+            "weights_apart": judge.share_apart(made[peer.name], made[peer.modes[0]]),
             "worse": ours > theirs * (1 + TOLERANCE),
         }
     return results
@@ -275,7 +276,8 @@ def tell(peer: Peer, results: dict[str, Any], dense: float) -> None:
         word = " - WORSE" if work["worse"] else ""
         print(
             f"- {work['title']}: cupel's mean layer error ({peer.modes[0]}, which passes text on as "
-            f"{peer.name} does) is {work['error_ratio']:.3f} of {peer.name}'s{word}."
+            f"{peer.name} does) is {work['error_ratio']:.3f} of {peer.name}'s{word}; "
+            f"{work['weights_apart']:.2%} of the weights differ."
         )
         for side, row in work["sides"].items():
             made = row["quality"]
