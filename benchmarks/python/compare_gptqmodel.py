@@ -28,7 +28,7 @@ def compress(
     from gptqmodel import GPTQConfig, GPTQModel
 
     config = GPTQConfig(**options, device="cpu", offload_to_disk=False)
-    model = GPTQModel.load(str(folder), config, dtype=torch.float32, device="cpu")
+    model = GPTQModel.load(str(folder), config, dtype=torch.float32)
     rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in tokens.tolist()]
     with Watch() as watch:
         model.quantize(rows, batch_size=batch, calibration_sort=None)
