@@ -8,10 +8,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench format lint clean
+.PHONY: help setup build demo test bench bench-peers format lint clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:
 	@scripts/apt.sh
@@ -29,6 +29,9 @@ test: build  ## run the C++ and the Python tests
 
 bench: build  ## measure kernels and solvers on a quiet machine (ANYWAY=1: on a busy one too)
 	@scripts/bench.sh
+
+bench-peers: build  ## compare with llm-compressor and GPTQModel (downloads them; quiet machine, as bench)
+	@scripts/bench_peers.sh
 
 format: setup  ## rewrite the sources in the house style
 	@scripts/style.sh --fix

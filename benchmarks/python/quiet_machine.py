@@ -16,13 +16,14 @@ import torch
 BUSY = 0.05  # of all cores, spent by others
 
 
+def ticks() -> tuple[int, int]:
+    """(busy, all) ticks of all cores since the machine started."""
+    fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return sum(fields[:8]) - fields[3] - fields[4], sum(fields[:8])
+
+
 def load_of_others(seconds: float = 1.0) -> float:
     """The share of the machine that is busy while this process sleeps."""
-
-    def ticks() -> tuple[int, int]:
-        fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-        return sum(fields[:8]) - fields[3] - fields[4], sum(fields[:8])
-
     busy, total = ticks()
     time.sleep(seconds)
     busy_then, total_then = ticks()
