@@ -10,8 +10,8 @@
 namespace cupel {
 
 /// The beginnings of prompts, in blocks of kTokens. A block runs alone after the blocks before it,
-/// whether or not another prompt needs it too: its state has the same bytes either way. Prompts
-/// shorter than a block, and what is left behind the blocks, run together. A state is
+/// whether or not another prompt needs it too: its state has the same bytes either way. Prompts of
+/// no more than a block run together; what is left behind blocks runs alone, like them. A state is
 /// kept while a prompt that shares it is still to come, as long as there is memory for it.
 class PromptBlocks {
  public:
