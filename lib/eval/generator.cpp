@@ -112,16 +112,13 @@ class Generator {
     if (begun.empty()) return;
     const torch::Tensor logits = prompt_logits(begun);
     for (std::size_t i = 0; i < begun.size(); ++i) {
-      if (advance(begun[i], logits[static_cast<int64_t>(i)])) writing_.push_back(std::move(begun[i]));
+      if (advance(begun[i], logits[static_cast<int64_t>(i)]))
+        writing_.push_back(std::move(begun[i]));
     }
   }
 
   torch::Tensor prompt_logits(std::vector<Writer>& begun) {
-    if (!info_.has_states) {
-      std::vector<torch::Tensor> rows;
-      for (const auto& writer : begun) rows.push_back(whole(writer));
-      return at::cat(rows);
-    }
+    if (!info_.has_states) return whole(begun);
     std::vector<const std::vector<int64_t>*> prompts;
     for (const auto& writer : begun) prompts.push_back(&writer.prompt);
     torch::Tensor logits;
@@ -131,12 +128,16 @@ class Generator {
   }
 
   // A model without states runs everything again for each token.
-  torch::Tensor whole(const Writer& writer) {
-    auto tokens = writer.prompt;
-    tokens.insert(tokens.end(), writer.ids.begin(), writer.ids.end());
-    const auto size = static_cast<int64_t>(tokens.size());
-    counts_.run += size;
-    return model_.logits(tokens, {size - 1});
+  torch::Tensor whole(const std::vector<Writer>& writers) {
+    std::vector<torch::Tensor> rows;
+    for (const auto& writer : writers) {
+      auto tokens = writer.prompt;
+      tokens.insert(tokens.end(), writer.ids.begin(), writer.ids.end());
+      const auto size = static_cast<int64_t>(tokens.size());
+      counts_.run += size;
+      rows.push_back(model_.logits(tokens, {size - 1}));
+    }
+    return at::cat(rows);
   }
 
   void step() {
@@ -153,9 +154,7 @@ class Generator {
       counts_.run += static_cast<int64_t>(ids.size());
       for (std::size_t i = 0; i < states.size(); ++i) writing_[i].state = std::move(states[i]);
     } else {
-      std::vector<torch::Tensor> rows;
-      for (const auto& writer : writing_) rows.push_back(whole(writer));
-      logits = at::cat(rows);
+      logits = whole(writing_);
     }
     std::vector<Writer> left;
     for (std::size_t i = 0; i < writing_.size(); ++i) {

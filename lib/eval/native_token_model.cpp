@@ -39,17 +39,16 @@ Cached cached_tokens(const TokenModel::StatePtr& state) {
   return growing->tokens.cached();
 }
 
-// Products of a multiple of kAlike rows treat every row alike (see run_step): tokens and wanted
-// positions are filled up to one by sequences of no meaning.
-constexpr int64_t kAlike = 16;
-
+// Fills tokens and wanted positions up to a multiple of kAlikeRows by sequences of no meaning.
 void fill_up(std::vector<PackedSequence>& sequences, int64_t most) {
   int64_t tokens = 0;
   for (const auto& sequence : sequences) tokens += static_cast<int64_t>(sequence.tokens.size());
-  const auto short_of = [](int64_t count) { return (kAlike - count % kAlike) % kAlike; };
+  const auto short_of = [](int64_t count) {
+    return (kAlikeRows - count % kAlikeRows) % kAlikeRows;
+  };
   int64_t wanted = short_of(static_cast<int64_t>(sequences.size()));
   int64_t fill = short_of(tokens);
-  if (fill < wanted) fill += kAlike;
+  if (fill < wanted) fill += kAlikeRows;
   while (fill > 0) {
     const int64_t size = std::min(fill, most);
     PackedSequence filler{std::vector<int64_t>(static_cast<std::size_t>(size), 0)};
@@ -116,22 +115,31 @@ torch::Tensor NativeTokenModel::decode(const std::vector<int64_t>& ids,
 
 std::vector<TokenModel::StatePtr> NativeTokenModel::prefill_each(const std::vector<Row>& rows,
                                                                  torch::Tensor& logits) {
-  // Rows behind a state would attend to it together, which rounds by who they are.
-  const bool apart = std::none_of(rows.begin(), rows.end(), [](const Row& row) { return row.state; });
-  if (!apart) return TokenModel::prefill_each(rows, logits);
+  std::vector<StatePtr> states(rows.size());
+  std::vector<torch::Tensor> parts(rows.size());
   std::vector<PackedSequence> sequences;
-  for (const auto& row : rows) {
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& row = rows[i];
+    if (row.state) {
+      // Rows behind one state would attend to it together, which rounds by who they are.
+      states[i] = TokenModel::prefill_each({row}, parts[i]).at(0);
+      continue;
+    }
     const auto last = static_cast<int64_t>(row.tokens.size()) - 1;
     sequences.push_back({row.tokens, {last}, nullptr, true});
+    places.push_back(i);
   }
-  fill_up(sequences, model_.config().max_positions);
-  const PackedHidden made = run_packed(model_, sequences);
-  const auto count = static_cast<int64_t>(rows.size());
-  logits = model_.head(made.hidden, true).narrow(0, 0, count);
-  std::vector<StatePtr> states;
-  for (int64_t i = 0; i < count; ++i) {
-    states.push_back(std::make_shared<NativeState>(made.cached[static_cast<std::size_t>(i)]));
+  if (!places.empty()) {
+    fill_up(sequences, model_.config().max_positions);
+    const PackedHidden made = run_packed(model_, sequences);
+    const auto together = model_.head(made.hidden, true);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      states[places[i]] = std::make_shared<NativeState>(made.cached[i]);
+      parts[places[i]] = together.narrow(0, static_cast<int64_t>(i), 1);
+    }
   }
+  logits = at::cat(parts);
   return states;
 }
 

@@ -1,8 +1,5 @@
 #include "eval/prompt_blocks.h"
 
-#include <ATen/Functions.h>
-#include <torch/types.h>
-
 namespace cupel {
 
 namespace {
@@ -58,32 +55,14 @@ TokenModel::StatePtr PromptBlocks::run_blocks(const std::vector<int64_t>& prompt
 
 std::vector<TokenModel::StatePtr> PromptBlocks::run(
     const std::vector<const std::vector<int64_t>*>& prompts, torch::Tensor& logits) {
-  std::vector<TokenModel::StatePtr> states(prompts.size());
-  std::vector<torch::Tensor> rows(prompts.size());
-  std::vector<TokenModel::Row> together;
-  std::vector<std::size_t> places;
-  for (std::size_t i = 0; i < prompts.size(); ++i) {
-    const auto& prompt = *prompts[i];
-    TokenModel::Row row{{prompt.begin() + whole_blocks(prompt) * kTokens, prompt.end()}};
+  std::vector<TokenModel::Row> rows;
+  for (const auto* prompt : prompts) {
+    TokenModel::Row row{{prompt->begin() + whole_blocks(*prompt) * kTokens, prompt->end()}};
+    row.state = run_blocks(*prompt);
     counts_.run += static_cast<int64_t>(row.tokens.size());
-    row.state = run_blocks(prompt);
-    if (!row.state) {
-      together.push_back(std::move(row));
-      places.push_back(i);
-      continue;
-    }
-    states[i] = model_.prefill_each({row}, rows[i]).at(0);
+    rows.push_back(std::move(row));
   }
-  if (!together.empty()) {
-    torch::Tensor made;
-    auto begun = model_.prefill_each(together, made);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      states[places[i]] = std::move(begun[i]);
-      rows[places[i]] = made.narrow(0, static_cast<int64_t>(i), 1);
-    }
-  }
-  logits = at::cat(rows);
-  return states;
+  return model_.prefill_each(rows, logits);
 }
 
 }  // namespace cupel

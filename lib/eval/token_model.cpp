@@ -18,15 +18,11 @@ torch::Tensor as_tensor(const std::vector<int64_t>& values) {
 torch::Tensor TokenModel::decode(const std::vector<int64_t>& ids, std::vector<StatePtr>& states) {
   check(ids.size() == states.size(), "TokenModel", "each state gets one token. Got ", ids.size(),
         " tokens for ", states.size(), " states.");
-  std::vector<torch::Tensor> logits;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    torch::Tensor row;
-    const auto kept = run({{{ids[i]}, {0}, states[i], true}},
-                          [&](int64_t, const torch::Tensor& piece) { row = piece.clone(); });
-    states[i] = kept.at(0);
-    logits.push_back(row);
-  }
-  return at::cat(logits);
+  std::vector<Row> rows;
+  for (std::size_t i = 0; i < ids.size(); ++i) rows.push_back({{ids[i]}, {}, states[i]});
+  torch::Tensor logits;
+  states = TokenModel::prefill_each(rows, logits);
+  return logits;
 }
 
 std::vector<TokenModel::StatePtr> TokenModel::prefill_each(const std::vector<Row>& rows,

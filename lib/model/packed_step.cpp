@@ -11,9 +11,6 @@ namespace cupel {
 
 namespace {
 
-// Matrix products of a multiple of 16 rows give each row the same bytes, whatever their number.
-constexpr int64_t kRows = 16;
-
 torch::Tensor as_tensor(const std::vector<int64_t>& values) {
   return at::tensor(at::ArrayRef<int64_t>(values), at::kLong);
 }
@@ -81,7 +78,7 @@ class StepAttention : public PackedAttention {
 }  // namespace
 
 GrowingTokens::GrowingTokens(const CachedTokens& tokens) : length(tokens.length) {
-  const int64_t capacity = 2 * kRows * ((length + 2 * kRows) / (2 * kRows));
+  const int64_t capacity = 2 * kAlikeRows * ((length + 2 * kAlikeRows) / (2 * kAlikeRows));
   for (std::size_t layer = 0; layer < tokens.layers.size(); ++layer) {
     const auto whole = [&](torch::Tensor KeyValues::* part) {
       const auto& own = tokens.layers[layer].*part;
@@ -121,7 +118,7 @@ torch::Tensor run_step(const Model& model, const std::vector<int64_t>& ids,
     positions.push_back(sequence->length);
     make_room(*sequence);
   }
-  padded.resize((count + kRows - 1) / kRows * kRows, 0);
+  padded.resize((count + kAlikeRows - 1) / kAlikeRows * kAlikeRows, 0);
   positions.resize(padded.size(), 0);
   StepAttention attention(sequences);
   BlockState state = model.begin_at(as_tensor(padded).unsqueeze(0), as_tensor(positions));

@@ -10,6 +10,9 @@
 
 namespace cupel {
 
+/// Matrix products of a multiple of so many rows give each row the same bytes, whatever their number.
+constexpr int64_t kAlikeRows = 16;
+
 /// Tokens already run: their keys and values in each block, behind those of the tokens before
 /// them. Whatever continues them shares them.
 struct CachedTokens {
@@ -51,7 +54,7 @@ struct GrowingTokens {
 /// Adds ids[i] to *sequences[i], each sequence at most once: hidden after the last block
 /// [padded rows, hidden], the first of them those of `ids`.
 /// A sequence's row is the same bytes whatever the other rows are: rows are padded to a multiple of
-/// 16, for which matrix products treat every row alike, and attention runs sequence by sequence.
+/// kAlikeRows, and attention runs sequence by sequence.
 torch::Tensor run_step(const Model& model, const std::vector<int64_t>& ids,
                        const std::vector<GrowingTokens*>& sequences);
 
