@@ -7,7 +7,7 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/types.h>
 
-#include <Eigen/Cholesky>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 
@@ -22,32 +22,6 @@ constexpr int64_t kPanel = 4 * kFactorTile;
 
 template <typename Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-// R of one diagonal tile in place: the ordinary lower factor of the tile seen from its last corner.
-template <typename Scalar>
-bool factor_tile(const torch::Tensor& tile) {
-  const int64_t n = tile.size(0), stride = tile.stride(0);
-  Scalar* data = tile.mutable_data_ptr<Scalar>();
-  Matrix<Scalar> reversed(n, n);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j <= i; ++j) reversed(i, j) = data[(n - 1 - i) * stride + n - 1 - j];
-  }
-  const Eigen::LLT<Matrix<Scalar>, Eigen::Lower> llt(reversed);
-  if (llt.info() != Eigen::Success) return false;
-  const auto& lower = llt.matrixLLT();
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      const Scalar value = j <= i ? lower(i, j) : Scalar(0);
-      if (!std::isfinite(value)) return false;  // Eigen reports success on NaN
-      data[(n - 1 - i) * stride + n - 1 - j] = value;
-    }
-  }
-  return true;
-}
-
-bool factor_tile(const torch::Tensor& tile) {
-  return tile.scalar_type() == at::kDouble ? factor_tile<double>(tile) : factor_tile<float>(tile);
-}
 
 // Rows that one thread takes at a time, above a panel that begins at row `begin`.
 int64_t rows_a_task(int64_t begin) { return begin >= 2048 ? 256 : kFactorTile; }
@@ -143,7 +117,7 @@ class Factoring {
       }
       const auto tile = part(first, last, first, last);
       if (!factor_tile(tile)) return false;
-      made_.inverses[first / kFactorTile] = upper_inverse(tile);
+      made_.inverses[first / kFactorTile] = invert_tile(tile);
       in_tasks(first - begin, kFactorTile,
                [&](int64_t row, int64_t to) { solve(begin + row, begin + to, first, last); });
       last = first;
@@ -180,6 +154,7 @@ torch::Tensor upper_factor(const torch::Tensor& matrix) {
 }
 
 torch::Tensor upper_inverse(const torch::Tensor& upper) {
+  if (upper.is_cpu() && upper.size(0) <= kFactorTile) return invert_tile(upper);
   const auto wide = upper.to(at::kDouble);
   const auto identity = at::eye(wide.size(0), wide.options());
   if (!upper.is_cpu()) {

@@ -5,10 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace cupel {
+#include "compress/factor_tile.h"
 
-/// The width of the diagonal tiles whose inverses a factorization leaves behind.
-constexpr int64_t kFactorTile = 128;
+namespace cupel {
 
 /// A symmetric matrix as its upper triangle says: matrix * scale off the diagonal.
 struct FactorInput {

@@ -78,6 +78,32 @@ TEST_CASE("upper_factor: refuses NaN, Inf and what is not positive definite") {
   CHECK_FALSE(upper_factor(at::zeros({4, 4})).defined());
 }
 
+TEST_CASE("factor_tile, invert_tile: every width up to a whole tile") {
+  for (const int64_t n : {1, 3, 4, 15, 16, 17, 100, 127, 128}) {
+    for (const auto dtype : {at::kFloat, at::kDouble}) {
+      const auto matrix = positive_definite(n, 20 + n, dtype);
+      const auto whole = at::zeros({n + 3, n + 5}, dtype);  // a tile is a part of a larger matrix
+      const auto tile = whole.slice(0, 1, n + 1).slice(1, 2, n + 2);
+      tile.copy_(matrix);
+      INFO(n << " " << dtype);
+      REQUIRE(factor_tile(tile));
+      const double close = dtype == at::kFloat ? 1e-4 : 1e-11;
+      CHECK(at::equal(tile, tile.triu()));
+      require_close(tile.matmul(tile.t()), matrix, close);
+      const auto inverse = invert_tile(tile);
+      CHECK(inverse.scalar_type() == dtype);
+      CHECK(at::equal(inverse, inverse.triu()));
+      require_close(inverse.matmul(tile), at::eye(n, dtype), close);
+      CHECK(whole.sum().item<double>() == Approx(tile.sum().item<double>()));  // nothing beside it
+      const auto singular = matrix.clone();
+      singular[n - 1][n - 1] = -1.0;
+      const auto before = singular.clone();
+      CHECK_FALSE(factor_tile(singular));
+      CHECK(at::equal(singular, before));
+    }
+  }
+}
+
 TEST_CASE("factor_hessian: a good matrix leaves no rungs") {
   const auto made = factor_hessian(hessian_of(positive_definite(64, 9)), 0.01);
   CHECK(made.upper.scalar_type() == at::kFloat);
