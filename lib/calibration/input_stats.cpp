@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "core/clones.h"
 #include "core/scan.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -23,6 +24,9 @@ constexpr int64_t kStrip = 256;
 // Up to this width the Gram matrix is summed in float64: it costs little there, and a Hessian of few
 // tokens keeps what small damping needs.
 constexpr int64_t kNarrow = 512;
+// Up to this exponent nothing is lost when values are multiplied as they are and only the products are
+// brought to scale; beyond it a scaled copy is made first.
+constexpr int kPlain = 20;
 // Sums are rescaled when data outgrows the first exponent by this much.
 constexpr int kHeadroom = 40;
 
@@ -33,40 +37,62 @@ torch::Tensor whole_gram(const torch::Tensor& upper, double factor) {
   return gram;
 }
 
-// x * factor in float32, with the sums over its rows. Columns are independent and rows are added in
-// their order, so neither threads nor other statistics change a byte.
-torch::Tensor scaled_with_sums(const torch::Tensor& x, float factor, const torch::Tensor& sum,
-                               const torch::Tensor& sq_norm) {
-  constexpr int64_t kLanes = 16;
+inline float wide(float x) { return x; }
+inline float wide(at::BFloat16 x) { return static_cast<float>(x); }
+
+// Adds up width columns of x and their squares, over its rows in their order.
+template <typename Element>
+inline __attribute__((always_inline)) void add_columns(const Element* x, int64_t stride,
+                                                       int64_t rows, int64_t width, double* total,
+                                                       double* square) {
+  for (int64_t row = 0; row < rows; ++row, x += stride) {
+    for (int64_t i = 0; i < width; ++i) {
+      const double value = wide(x[i]);
+      total[i] += value;
+      square[i] += value * value;
+    }
+  }
+}
+
+CUPEL_CLONES
+void add_columns_of(const float* x, int64_t stride, int64_t rows, int64_t width, double* total,
+                    double* square) {
+  add_columns(x, stride, rows, width, total, square);
+}
+CUPEL_CLONES
+void add_columns_of(const at::BFloat16* x, int64_t stride, int64_t rows, int64_t width,
+                    double* total, double* square) {
+  add_columns(x, stride, rows, width, total, square);
+}
+
+// The sums over the rows of x * unit. Columns are independent and rows are added in their order, so
+// neither threads nor other statistics change a byte.
+template <typename Element>
+void add_sums(const torch::Tensor& x, double unit, const torch::Tensor& sum,
+              const torch::Tensor& sq_norm) {
   const int64_t rows = x.size(0), columns = x.size(1);
-  auto scaled = at::empty({rows, columns}, x.options());
-  const float* from = x.const_data_ptr<float>();
-  float* to = scaled.mutable_data_ptr<float>();
+  const Element* from = x.const_data_ptr<Element>();
   double* totals = sum.defined() ? sum.mutable_data_ptr<double>() : nullptr;
   double* squares = sq_norm.defined() ? sq_norm.mutable_data_ptr<double>() : nullptr;
   parallel_for(columns, kStrip, [&](int64_t begin, int64_t end) {
     double total[kStrip] = {}, square[kStrip] = {};
-    const int64_t width = end - begin, even = width / kLanes * kLanes;
-    const auto add = [&](int64_t i, float value) {
-      const double wide = value;
-      total[i] += wide;
-      square[i] += wide * wide;
-    };
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* in = from + row * columns + begin;
-      float* out = to + row * columns + begin;
-      for (int64_t i = 0; i < even; i += kLanes) {
-        for (int64_t k = 0; k < kLanes; ++k) out[i + k] = in[i + k] * factor;
-        for (int64_t k = 0; k < kLanes; ++k) add(i + k, out[i + k]);
-      }
-      for (int64_t i = even; i < width; ++i) add(i, out[i] = in[i] * factor);
-    }
-    for (int64_t i = 0; i < width; ++i) {
-      if (totals) totals[begin + i] += total[i];
-      if (squares) squares[begin + i] += square[i];
+    add_columns_of(from + begin, columns, rows, end - begin, total, square);
+    for (int64_t i = 0; i < end - begin; ++i) {
+      if (totals) totals[begin + i] += total[i] * unit;
+      if (squares) squares[begin + i] += square[i] * (unit * unit);
     }
   });
-  return scaled;
+}
+
+// Adds x * unit to what is defined of the sums.
+void add_values(const torch::Tensor& x, double unit, const torch::Tensor& sum,
+                const torch::Tensor& sq_norm, const torch::Tensor& gram) {
+  if (x.scalar_type() == at::kBFloat16) {
+    add_sums<at::BFloat16>(x, unit, sum, sq_norm);
+  } else {
+    add_sums<float>(x, unit, sum, sq_norm);
+  }
+  if (gram.defined()) tiled_gram_(gram, x, unit * unit);
 }
 
 [[noreturn]] void report_non_finite(const torch::Tensor& x, const ActivationSource& source) {
@@ -137,23 +163,27 @@ void InputStats::add(const torch::Tensor& input, int64_t sequences,
   }
   if (tokens_ == 0) move_to(rows.device());
   const double factor = std::ldexp(1.0, -exponent_);
+  const bool on_cpu = rows.is_cpu() && device_.is_cpu();
+  // 2^-k can exceed float32 for k near -149, so the product is formed in double there.
+  const bool wide = rows.scalar_type() == at::kDouble || std::abs(exponent_) > 120;
+  const bool plain =
+      on_cpu && !wide && std::abs(exponent_) <= kPlain && largest < std::ldexp(1.0, 2 * kPlain);
   for (int64_t begin = 0; begin < rows.size(0); begin += kChunk) {
-    const auto part = rows.slice(0, begin, std::min(begin + kChunk, rows.size(0)));
-    // 2^-k can exceed float32 for k near -149, so the product is formed in double there.
-    const bool wide = part.scalar_type() == at::kDouble || std::abs(exponent_) > 120;
     // Contiguous, so that the strides of the caller's tensor choose no other kernel.
-    torch::Tensor x;
-    if (part.is_cpu() && device_.is_cpu()) {
-      const auto floats =
-          wide ? (part.to(at::kDouble) * factor).to(at::kFloat) : part.to(at::kFloat);
-      x = scaled_with_sums(floats.contiguous(), wide ? 1.0f : static_cast<float>(factor), sum_,
-                           sq_norm_);
-    } else {
-      x = (part.to(wide ? at::kDouble : at::kFloat) * factor).to(device_, at::kFloat).contiguous();
-      if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
-      if (sq_norm_.defined()) sq_norm_.add_(x.to(at::kDouble).square_().sum(0));
+    const auto part = rows.slice(0, begin, std::min(begin + kChunk, rows.size(0))).contiguous();
+    if (plain) {
+      const bool half = part.scalar_type() == at::kHalf;
+      add_values(half ? part.to(at::kFloat) : part, factor, sum_, sq_norm_, gram_);
+      continue;
     }
-    if (gram_.defined()) tiled_gram_(gram_, x.to(gram_.scalar_type()));
+    const auto x = (part.to(wide ? at::kDouble : at::kFloat) * factor).to(device_, at::kFloat);
+    if (on_cpu) {
+      add_values(x, 1.0, sum_, sq_norm_, gram_);
+      continue;
+    }
+    if (sum_.defined()) sum_.add_(x.sum(0, false, at::kDouble));
+    if (sq_norm_.defined()) sq_norm_.add_(x.to(at::kDouble).square_().sum(0));
+    if (gram_.defined()) tiled_gram_(gram_, x);
   }
   tokens_ += rows.size(0);
 }

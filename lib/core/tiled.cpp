@@ -2,6 +2,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/native/CPUBlas.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -64,21 +65,109 @@ torch::Tensor tiled_matmul(const torch::Tensor& a, const torch::Tensor& b) {
   return out;
 }
 
-void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x) {
+namespace {
+
+// A tile of a Gram matrix: wide, because a BLAS first arranges what it reads of both sides anew.
+struct GramTile {
+  int64_t row, column, high, wide;
+};
+
+// The largest come first, so that threads end together.
+std::vector<GramTile> gram_tiles(int64_t n, int64_t high, int64_t most_wide) {
+  std::vector<GramTile> tiles;
+  for (int64_t row = 0; row < n; row += high) {
+    const int64_t left = n - row, parts = (left + most_wide - 1) / most_wide;
+    const int64_t wide = ((left + parts - 1) / parts + 15) / 16 * 16;
+    for (int64_t column = row; column < n; column += wide) {
+      tiles.push_back({row, column, std::min(high, n - row), std::min(wide, n - column)});
+    }
+  }
+  std::stable_sort(tiles.begin(), tiles.end(), [](const GramTile& a, const GramTile& b) {
+    return a.high * a.wide > b.high * b.wide;
+  });
+  return tiles;
+}
+
+// Products of bfloat16 are exact in float32, where the processor adds them up.
+constexpr int64_t kSide = 128;   // of a tile
+constexpr int64_t kDepth = 512;  // rows of x whose products are added at a time
+
+bool has_bfloat16_products() {
+  static const bool has = at::native::cpublas::could_pack(at::kBFloat16);
+  return has;
+}
+
+void bfloat16_gram_(const torch::Tensor& gram, const torch::Tensor& x, double alpha) {
+  namespace blas = at::native::cpublas;
+  const int64_t n = gram.size(0), even = (x.size(0) + 1) / 2 * 2;
+  const int64_t tokens = x.size(0), strips = (n + kSide - 1) / kSide;
+  // The columns of x as the left side of a product takes them, and as the right side does: two rows
+  // interleaved. An odd row at the end gets a partner of zeros.
+  auto left = at::empty({n, even}, x.options());
+  auto right = at::empty({strips, even * kSide}, x.options());
+  const auto padded = even == tokens ? x : at::constant_pad_nd(x, {0, 0, 0, 1});
+  const auto* from = padded.const_data_ptr<at::BFloat16>();
+  auto* packed = right.mutable_data_ptr<at::BFloat16>();
+  for_each_tile(strips, [&](int64_t strip) {
+    const int64_t column = strip * kSide, wide = std::min(kSide, n - column);
+    left.slice(0, column, column + wide).copy_(padded.slice(1, column, column + wide).t());
+    at::BFloat16* to = packed + strip * even * kSide;
+    for (int64_t k = 0; k < even; k += 2, to += 2 * wide) {
+      const at::BFloat16* pair = from + k * n + column;
+      for (int64_t j = 0; j < wide; ++j) {
+        to[2 * j] = pair[j];
+        to[2 * j + 1] = pair[n + j];
+      }
+    }
+  });
+  const auto* rows = left.const_data_ptr<at::BFloat16>();
+  float* sums = gram.mutable_data_ptr<float>();
+  const int64_t stride = gram.stride(0);
+  // Row of tiles by row of tiles, from the longest to the shortest.
+  parallel_for(
+      strips, 1,
+      [&](int64_t strip, int64_t) {
+        std::vector<float> tile(kSide * kSide);
+        const int64_t row = strip * kSide, high = std::min(kSide, n - row);
+        for (int64_t other = strip; other < strips; ++other) {
+          const int64_t column = other * kSide, wide = std::min(kSide, n - column);
+          for (int64_t k = 0; k < even; k += kDepth) {
+            blas::brgemm(high, wide, std::min(kDepth, even - k), even, wide, wide, k > 0,
+                         rows + row * even + k, packed + other * even * kSide + k * wide,
+                         tile.data(), true);
+          }
+          for (int64_t i = 0; i < high; ++i) {
+            float* to = sums + (row + i) * stride + column;
+            for (int64_t j = 0; j < wide; ++j) {
+              to[j] += static_cast<float>(alpha) * tile[i * wide + j];
+            }
+          }
+        }
+        blas::brgemm_release(true);
+      },
+      Team::always);
+}
+
+}  // namespace
+
+void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x, double alpha) {
   if (!gram.is_cpu()) {
-    gram.addmm_(x.t(), x);
+    gram.addmm_(x.t(), x, 1.0, alpha);
     return;
   }
-  const int64_t n = gram.size(0), width = even_tile(n);
-  std::vector<std::pair<int64_t, int64_t>> tiles;
-  for (int64_t row = 0; row < n; row += width) {
-    for (int64_t column = row; column < n; column += width) tiles.emplace_back(row, column);
+  if (x.scalar_type() == at::kBFloat16 && gram.scalar_type() == at::kFloat &&
+      has_bfloat16_products()) {
+    bfloat16_gram_(gram, x.contiguous(), alpha);
+    return;
   }
-  for_each_tile(static_cast<int64_t>(tiles.size()), [&](int64_t tile) {
-    const auto [row, column] = tiles[tile];
-    gram.slice(0, row, row + width)
-        .slice(1, column, column + width)
-        .addmm_(x.slice(1, row, row + width).t(), x.slice(1, column, column + width));
+  const auto all = x.to(gram.scalar_type());
+  const int64_t n = gram.size(0);
+  const auto tiles = gram_tiles(n, even_tile(n), n >= 2048 ? 4 * kTile : 2 * kTile);
+  for_each_tile(static_cast<int64_t>(tiles.size()), [&](int64_t number) {
+    const auto [row, column, high, wide] = tiles[number];
+    gram.slice(0, row, row + high)
+        .slice(1, column, column + wide)
+        .addmm_(all.slice(1, row, row + high).t(), all.slice(1, column, column + wide), 1.0, alpha);
   });
 }
 

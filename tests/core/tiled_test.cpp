@@ -5,6 +5,8 @@
 #include <ATen/Parallel.h>
 #include <torch/types.h>
 
+#include <cmath>
+
 #include "support/catch.h"
 
 using namespace cupel;
@@ -40,6 +42,35 @@ TEST_CASE("tiled_gram_ fills the upper triangle, mirror_upper_ the rest") {
     INFO(n);
     CHECK(at::allclose(gram, x.t().matmul(x), 1e-4, 1e-4));
     CHECK(at::equal(gram, gram.t()));
+  }
+}
+
+TEST_CASE("tiled_gram_ adds products of any size, times a factor") {
+  for (const int64_t n : {257, 1040, 2100}) {
+    const auto x = normal({33, n}, 8);
+    const auto gram = at::ones({n, n}), whole = 1 + 0.25 * x.t().matmul(x);
+    tiled_gram_(gram, x, 0.25);
+    INFO(n);
+    CHECK(at::allclose(gram.triu(), whole.triu(), 1e-4, 1e-4));
+  }
+}
+
+TEST_CASE("tiled_gram_ of bfloat16 sums the exact products in float32") {
+  for (const auto& [tokens, n] :
+       std::vector<std::pair<int64_t, int64_t>>{{1, 3}, {37, 128}, {600, 129}, {1025, 530}}) {
+    const auto x = normal({tokens, n}, 9).to(at::kBFloat16);
+    const auto wide = x.to(at::kDouble), whole = 0.5 * wide.t().matmul(wide);
+    const auto gram = at::zeros({n, n});
+    tiled_gram_(gram, x, 0.5);
+    mirror_upper_(gram);
+    INFO(tokens << " x " << n);
+    CHECK((gram.to(at::kDouble) - whole).abs().max().item<double>() <= 2e-4 * std::sqrt(tokens));
+    const int before = at::get_num_threads();
+    at::set_num_threads(1);
+    const auto one = at::zeros({n, n});
+    tiled_gram_(one, x, 0.5);
+    at::set_num_threads(before);
+    CHECK(at::equal(one.triu(), gram.triu()));
   }
 }
 

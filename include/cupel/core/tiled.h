@@ -16,9 +16,10 @@ void tiled_addmm_(const torch::Tensor& out, const torch::Tensor& a, const torch:
 /// a [rows, k] b [k, n]
 torch::Tensor tiled_matmul(const torch::Tensor& a, const torch::Tensor& b);
 
-/// The tiles on and above the diagonal of gram [n, n] += x^T x, for x [tokens, n]. What lies below
-/// them is left as it is; mirror_upper_() fills it in.
-void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x);
+/// The tiles on and above the diagonal of gram [n, n] += alpha * x^T x, for x [tokens, n]. What lies
+/// below them is left as it is; mirror_upper_() fills it in. Where x is bfloat16 and gram float32 a
+/// processor that can multiplies bfloat16 and adds in float32; else x is brought to the dtype of gram.
+void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x, double alpha = 1.0);
 
 /// Copies the upper triangle of a square matrix over the lower one.
 void mirror_upper_(const torch::Tensor& matrix);
