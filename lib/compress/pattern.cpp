@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "compress/prune_rows.h"
 #include "compress/select_lowest.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -102,6 +103,13 @@ torch::Tensor comparable(const torch::Tensor& scores, const std::string& name) {
   return values;
 }
 
+void check_counts(const std::vector<int64_t>& counts, int64_t columns, const std::string& name) {
+  for (const int64_t count : counts) {
+    check(count >= 0 && count <= columns, "keep_mask", "a row of ", columns,
+          " weights can lose 0 to all of them. Got ", count, in_layer(name), ".");
+  }
+}
+
 }  // namespace
 
 std::vector<int64_t> split_among_rows(int64_t count, int64_t rows) {
@@ -118,10 +126,7 @@ torch::Tensor keep_all_but(const torch::Tensor& scores, const std::vector<int64_
   const int64_t rows = scores.size(0), columns = scores.size(1);
   check(static_cast<int64_t>(counts.size()) == rows, "keep_mask", "there is one count a row. Got ",
         counts.size(), " for ", scores.sizes(), in_layer(name), ".");
-  for (const int64_t count : counts) {
-    check(count >= 0 && count <= columns, "keep_mask", "a row of ", columns,
-          " weights can lose 0 to all of them. Got ", count, in_layer(name), ".");
-  }
+  check_counts(counts, columns, name);
   auto mask = at::empty({rows, columns}, at::kBool);
   const float* from = values.const_data_ptr<float>();
   bool* keep = mask.mutable_data_ptr<bool>();
@@ -139,6 +144,26 @@ torch::Tensor keep_all_but(const torch::Tensor& scores, const std::vector<int64_
   return mask.to(scores.device());
 }
 
+RowRule row_rule(const Pattern& pattern, at::IntArrayRef shape, Rules rules,
+                 const std::string& name) {
+  const int64_t rows = shape[0], columns = shape[1];
+  RowRule rule{.lower_first = rules == Rules::published};
+  if (pattern.is_n_of_m()) {
+    check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m,
+          ". Got weight ", shape, in_layer(name), ".");
+    check(pattern.count < 0, "n_of_m", "n:m fixes the count; it takes none. Got ", pattern.count,
+          in_layer(name), ".");
+    rule.n = pattern.n;
+    rule.m = pattern.m;
+    return rule;
+  }
+  const auto a_row = static_cast<int64_t>(pattern.sparsity * static_cast<double>(columns));
+  rule.counts =
+      pattern.count < 0 ? std::vector<int64_t>(rows, a_row) : split_among_rows(pattern.count, rows);
+  check_counts(rule.counts, columns, name);
+  return rule;
+}
+
 torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Scope scope,
                         Rules rules, const std::string& name) {
   check(scores.defined() && scores.dim() == 2, "keep_mask", "scores are [out, in]. Got ",
@@ -146,26 +171,19 @@ torch::Tensor keep_mask(const torch::Tensor& scores, const Pattern& pattern, Sco
   const int64_t rows = scores.size(0), columns = scores.size(1);
   const bool published = rules == Rules::published;
   if (pattern.is_n_of_m()) {
-    check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m,
-          ". Got weight ", scores.sizes(), in_layer(name), ".");
-    check(pattern.count < 0, "n_of_m", "n:m fixes the count; it takes none. Got ", pattern.count,
-          in_layer(name), ".");
+    const RowRule rule = row_rule(pattern, scores.sizes(), rules, name);
     const auto values = comparable(scores, name);
     auto mask = at::empty({rows, columns}, at::kBool);
     keep_all_but_lowest_of_m(values.const_data_ptr<float>(), mask.mutable_data_ptr<bool>(),
-                             rows * columns / pattern.m, pattern.m, pattern.m - pattern.n,
-                             published);
+                             rows * columns / rule.m, rule.m, rule.m - rule.n, rule.lower_first);
     return mask.to(scores.device());
   }
   const Scope used = pattern.scope == Scope::automatic ? scope : pattern.scope;
   check(used == Scope::matrix || used == Scope::row, "keep_mask",
         "scores are compared by matrix or by row. Got ", to_string(used), in_layer(name), ".");
   if (used == Scope::row) {
-    const auto a_row = static_cast<int64_t>(pattern.sparsity * static_cast<double>(columns));
-    return keep_all_but(scores,
-                        pattern.count < 0 ? std::vector<int64_t>(rows, a_row)
-                                          : split_among_rows(pattern.count, rows),
-                        published, name);
+    const RowRule rule = row_rule(pattern, scores.sizes(), rules, name);
+    return keep_all_but(scores, rule.counts, rule.lower_first, name);
   }
   const int64_t size = rows * columns;
   if (!published || pattern.count >= 0) {

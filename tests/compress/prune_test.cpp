@@ -93,6 +93,52 @@ TEST_CASE("Prune: weights keep their dtype and their values") {
   }
 }
 
+TEST_CASE("Prune: scores made row by row prune as scores of the whole matrix do") {
+  auto weight = seeded_normal({37, 24}, 8);
+  weight.slice(1, 0, 12).copy_(weight.slice(1, 12, 24));  // equal weights: ties
+  auto x = seeded_normal({50, 24}, 9);
+  x.slice(1, 0, 12).copy_(x.slice(1, 12, 24));
+  const auto stats = stats_of(x);
+  const Criterion by_factor = criteria().get("wanda");
+  REQUIRE(by_factor.column_factor);
+  Criterion by_scores = by_factor;
+  by_scores.column_factor = {};
+  const auto some = seeded_normal({37, 24}, 10) > -0.7;
+  for (const auto& pattern : {unstructured(0.5), row_wise(0.0), unstructured(1.0), n_of_m(2, 4),
+                              n_of_m(1, 3), n_of_m(4, 8), matrix_wise(0.4)}) {
+    for (const auto rules : {Rules::exact, Rules::published}) {
+      for (const bool pruned_before : {false, true}) {
+        if (pattern.scope == Scope::matrix && rules == Rules::published) continue;
+        LayerOptions options;
+        if (pruned_before) options.mask = some;
+        const auto fast = Prune(by_factor, pattern, {rules}).compress(weight, stats, options);
+        const auto slow = Prune(by_scores, pattern, {rules}).compress(weight, stats, options);
+        INFO(pattern.to_string() << " " << to_string(rules) << " " << pruned_before);
+        CHECK(at::equal(fast.mask, slow.mask));
+        CHECK(at::equal(fast.weight, slow.weight));
+        CHECK(fast.notes == slow.notes);
+      }
+    }
+  }
+  const LayerOptions counted{.prune_count = 101};
+  const auto made = Prune(by_factor, unstructured(0.5)).compress(weight, stats, counted);
+  CHECK((made.weight == 0).sum().item<int64_t>() == 101);
+  CHECK_THROWS_WITH(
+      Prune(by_factor, unstructured(0.5)).compress(weight, stats, {.prune_count = 37 * 24 + 1}),
+      Catch::Contains("can lose 0 to all of them. Got 25"));
+  Criterion broken = by_factor;
+  broken.column_factor = [](const InputStats& in) {
+    auto factor = at::ones({in.columns()});
+    factor[7] = std::nan("");
+    return factor;
+  };
+  CHECK_THROWS_WITH(Prune(broken, unstructured(0.5)).compress(weight, stats, {.name = "q"}),
+                    Catch::Contains("row 0, column 7 in q"));
+  broken.column_factor = [](const InputStats&) { return at::ones({3}); };
+  CHECK_THROWS_WITH(Prune(broken, unstructured(0.5)).compress(weight, stats),
+                    Catch::Contains("one factor a column. Got [3]"));
+}
+
 TEST_CASE("Prune: a criterion of one's own is enough") {
   const auto weight = seeded_normal({4, 10}, 4);
   const auto keeps_left = own([](const torch::Tensor& w, const InputStats&) {

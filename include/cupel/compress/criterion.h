@@ -24,6 +24,9 @@ struct Criterion {
   std::function<torch::Tensor(const torch::Tensor& weight, const InputStats& stats)> score;
   /// The comparison group that `unstructured` means for this criterion.
   Scope scope = Scope::row;
+  /// Where every score is |W_ij| times a factor of its column: those factors, [in] float32, which
+  /// spare a matrix of scores. Must agree with `score`; may be empty.
+  std::function<torch::Tensor(const InputStats& stats)> column_factor = {};
 };
 
 /// All criteria by name; add yours here.

@@ -6,11 +6,12 @@
 namespace cupel {
 
 Criterion wanda() {
+  const auto norms = [](const InputStats& stats) { return stats.sq_norm().sqrt(); };
   return {"wanda", Needs::sq_norm,
-          [](const torch::Tensor& weight, const InputStats& stats) {
-            return weight.abs() * stats.sq_norm().sqrt().to(weight.device());
+          [norms](const torch::Tensor& weight, const InputStats& stats) {
+            return weight.abs().mul_(norms(stats).to(weight.device()));
           },
-          Scope::row};
+          Scope::row, norms};
 }
 
 }  // namespace cupel

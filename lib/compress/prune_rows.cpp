@@ -1,0 +1,82 @@
+#include "compress/prune_rows.h"
+
+#include <ATen/Functions.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "compress/select_lowest.h"
+#include "core/clones.h"
+#include "cupel/core/error.h"
+#include "cupel/core/parallel.h"
+
+namespace cupel {
+
+namespace {
+
+// False where a score is NaN.
+CUPEL_CLONES
+bool make_scores(const float* weight, const float* scale, const bool* kept, float* scores,
+                 int64_t size) {
+  int32_t bad = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const float score = std::fabs(weight[i]) * scale[i];
+    bad |= score != score;
+    scores[i] = score;
+  }
+  if (kept) {
+    for (int64_t i = 0; i < size; ++i) {
+      scores[i] = kept[i] ? scores[i] : -std::numeric_limits<float>::infinity();
+    }
+  }
+  return bad == 0;
+}
+
+CUPEL_CLONES
+void keep_marked(const float* weight, bool* keep, const bool* kept, float* to, int64_t size) {
+  if (kept) {
+    for (int64_t i = 0; i < size; ++i) keep[i] = keep[i] && kept[i];
+  }
+  for (int64_t i = 0; i < size; ++i) to[i] = keep[i] ? weight[i] : 0.0f;
+}
+
+}  // namespace
+
+PrunedRows prune_rows(const torch::Tensor& weight, const torch::Tensor& scale,
+                      const torch::Tensor& kept, const RowRule& rule, const std::string& name) {
+  const int64_t rows = weight.size(0), columns = weight.size(1);
+  PrunedRows made{at::empty({rows, columns}, at::kBool), at::empty({rows, columns}, at::kFloat)};
+  const auto before = kept.defined() ? kept.contiguous() : kept;
+  const bool* marks = kept.defined() ? before.const_data_ptr<bool>() : nullptr;
+  const float* from = weight.const_data_ptr<float>();
+  const float* factors = scale.const_data_ptr<float>();
+  bool* keep = made.mask.mutable_data_ptr<bool>();
+  float* to = made.weight.mutable_data_ptr<float>();
+  const int64_t grain = std::max<int64_t>(1, 65536 / std::max<int64_t>(columns, 1));
+  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+    std::vector<float> scores(columns);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t at = row * columns;
+      const bool* old = marks ? marks + at : nullptr;
+      if (!make_scores(from + at, factors, old, scores.data(), columns)) {
+        int64_t bad = 0;
+        while (!std::isnan(std::fabs(from[at + bad]) * factors[bad])) ++bad;
+        throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ", row,
+                                      ", column ", bad, name.empty() ? "" : " in ", name,
+                                      "; look at what the criterion divides by."));
+      }
+      if (rule.m > 0) {
+        keep_all_but_lowest_of_m(scores.data(), keep + at, columns / rule.m, rule.m,
+                                 rule.m - rule.n, rule.lower_first);
+      } else {
+        keep_all_but_lowest(scores.data(), keep + at, columns, rule.counts[row], rule.lower_first);
+      }
+      keep_marked(from + at, keep + at, old, to + at, columns);
+    }
+  });
+  return made;
+}
+
+}  // namespace cupel
