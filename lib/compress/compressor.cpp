@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "compress/result_basics.h"
+#include "compress/shared_factors.h"
 #include "core/scan.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -16,11 +17,18 @@
 
 namespace cupel {
 
+std::shared_ptr<SharedFactors> make_shared_factors() { return std::make_shared<SharedFactors>(); }
+
 LayerResult Compressor::compress(const torch::Tensor& weight, const InputStats& stats,
                                  const LayerOptions& options) const {
-  const LayerTask task{options.name,        weight,  stats,
-                       options.mask,        nullptr, options.prune_count,
-                       options.measure_loss};
+  const LayerTask task{options.name,
+                       weight,
+                       stats,
+                       options.mask,
+                       nullptr,
+                       options.prune_count,
+                       options.measure_loss,
+                       options.shared.get()};
   return options.nan_policy == NanPolicy::keep ? compress_finite_rows(*this, task) : compress(task);
 }
 

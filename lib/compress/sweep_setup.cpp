@@ -49,8 +49,9 @@ SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool 
         by_activation ? cupel::in_order(made.hessian, made.order) : made.hessian, damping);
     return made;
   };
-  made_ =
-      task.shared ? task.shared->get(damping, rules, by_activation, weight.device(), make) : make();
+  made_ = task.shared
+              ? task.shared->get(task.stats, damping, rules, by_activation, weight.device(), make)
+              : make();
   all_dead_ = made_.hessian.dead.all().item<bool>();
   if (all_dead_) {
     obstacle_ = "every input was zero in calibration";

@@ -42,7 +42,7 @@ _COMPILED = (
     "Pattern", "unstructured", "row_wise", "matrix_wise", "n_of_m", "parse_pattern", "keep_mask",
     "Criterion", "add_criterion", "remove_criterion", "criteria", "Grid",
     "add_quantizer", "remove_quantizer", "quantizers",
-    "Compressor", "LayerTask", "LayerResult", "finish_result", "Prune", "SparseGpt", "Rtn", "Gptq", "Chain",
+    "Compressor", "SharedFactors", "LayerTask", "LayerResult", "finish_result", "Prune", "SparseGpt", "Rtn", "Gptq", "Chain",
     "LayerShape", "Allocation", "uniform", "global_magnitude", "owl",
     "CompressionResult", "compress", "compress_checkpoint", "matches_layer",
     # evaluation and reports

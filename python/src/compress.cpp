@@ -220,12 +220,19 @@ void bind_layers(py::module_& m) {
       "last in a compressor of your own.");
 }
 
+// Python's own object around what is a handle in C++.
+struct Factors {
+  std::shared_ptr<SharedFactors> handle = make_shared_factors();
+};
+
 LayerResult compress_tensor(const Compressor& compressor, const torch::Tensor& weight,
                             const InputStats* stats, const std::string& name,
                             const std::optional<torch::Tensor>& mask, int64_t prune_count,
-                            const std::string& nan_policy, bool measure_loss) {
-  const LayerOptions options{name, none_or_tensor(mask), prune_count, parse_nan_policy(nan_policy),
-                             measure_loss};
+                            const std::string& nan_policy, bool measure_loss,
+                            const Factors* shared) {
+  const LayerOptions options{name,         none_or_tensor(mask),
+                             prune_count,  parse_nan_policy(nan_policy),
+                             measure_loss, shared ? shared->handle : nullptr};
   const ProgressReporter signals(make_progress(py::none()));
   const WorkScope working([&] { signals.report({.stage = "compress", .name = name}); });
   py::gil_scoped_release release;
@@ -263,6 +270,13 @@ Args:
       .def_readonly("clip", &Grid::clip)
       .def_readonly("scale_dtype", &Grid::scale_dtype);
 
+  py::class_<Factors>(m, "SharedFactors", R"(Keeps the factor of the last Hessian.
+
+Layers with the very same InputStats, such as q, k and v, factor it once when the same SharedFactors is
+given with each of them, one after the other: Compressor.compress(..., shared=factors). Results are the
+same bytes as without. For one thread at a time.)")
+      .def(py::init<>());
+
   py::class_<Compressor, PyCompressor, std::shared_ptr<Compressor>>(m, "Compressor",
                                                                     R"(A compression method.
 
@@ -272,6 +286,7 @@ A subclass defines compress(task: LayerTask) -> LayerResult, and may set `name` 
       .def("compress", &compress_tensor, py::arg("weight"), py::arg("stats") = nullptr,
            py::arg("name") = "weight", py::arg("mask") = py::none(), py::arg("prune_count") = -1,
            py::arg("nan_policy") = "refuse", py::arg("measure_loss") = true,
+           py::arg("shared") = nullptr,
            R"(Compresses a bare tensor.
 
 Args:
@@ -284,6 +299,7 @@ Args:
         and compress the others; the notes name them, and the result has no codes then.
     measure_loss: False leaves loss and relative_error None, which takes about as long to work out as
         the solve itself.
+    shared: SharedFactors, given with every layer of the same stats; None makes a factor for this layer.
 
 Returns:
     LayerResult

@@ -8,6 +8,7 @@
 
 #include "cupel/compress/prune.h"
 #include "cupel/compress/rtn.h"
+#include "cupel/compress/sparsegpt.h"
 #include "cupel/core/error.h"
 #include "support/layer.h"
 
@@ -166,4 +167,28 @@ TEST_CASE("Gptq: options out of range are refused by name") {
   CHECK(json["bits"] == 3);
   CHECK(json["order"] == "activation");
   CHECK(json["damping"] == 0.01);
+}
+
+TEST_CASE("make_shared_factors: the same bytes, whatever was factored before") {
+  const Layer first(8, 40, 21), second(8, 40, 22), narrow(8, 24, 23);
+  const Layer wide(4, 520, 24);  // its Gram matrix is float32
+  const auto factors = make_shared_factors();
+  const std::vector<std::shared_ptr<Compressor>> methods = {
+      std::make_shared<Gptq>(Grid{.bits = 3}),
+      std::make_shared<Gptq>(Grid{.bits = 3}, GptqOptions{.damping = 0.1}),
+      std::make_shared<Gptq>(Grid{.bits = 3}, GptqOptions{.order = "activation"}),
+      std::make_shared<SparseGpt>(n_of_m(2, 4))};
+  for (const auto& method : methods) {
+    for (const Layer* layer : {&first, &first, &second, &narrow, &wide, &wide, &first}) {
+      const auto alone = method->compress(layer->weight, layer->stats);
+      const auto made = method->compress(layer->weight, layer->stats, {.shared = factors});
+      CHECK(at::equal(made.weight, alone.weight));
+      CHECK(made.damping == alone.damping);
+    }
+  }
+  // Statistics that went on are others.
+  InputStats grown = first.stats;
+  grown.add(seeded_normal({30, 40}, 25));
+  const auto made = methods[0]->compress(first.weight, grown, {.shared = factors});
+  CHECK(at::equal(made.weight, methods[0]->compress(first.weight, grown).weight));
 }

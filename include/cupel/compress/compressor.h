@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,11 @@ namespace cupel {
 
 class SharedFactors;
 
+/// Keeps the factor of the last Hessian, so that layers with the very same InputStats, one after the
+/// other, factor it once: pass the same handle with each of them. Results are the same bytes as without.
+/// For one thread at a time.
+std::shared_ptr<SharedFactors> make_shared_factors();
+
 /// One linear layer to compress.
 struct LayerTask {
   std::string name;
@@ -23,7 +29,7 @@ struct LayerTask {
   const InputStats* dense_stats = nullptr;  ///< of the same layer's inputs in the dense model
   int64_t prune_count = -1;  ///< weights to prune, from an allocation; -1 = as the method says
   bool measure_loss = true;  ///< false: finish_result() leaves loss and relative_error empty
-  SharedFactors* shared = nullptr;  ///< of the layers with these very statistics; internal
+  SharedFactors* shared = nullptr;  ///< of make_shared_factors(), or none
 };
 
 /// What became of a layer. Tensors are undefined, and optionals empty, where not applicable.
@@ -67,6 +73,7 @@ struct LayerOptions {
   int64_t prune_count = -1;  ///< exactly so many weights go; -1 = as the method says
   NanPolicy nan_policy = NanPolicy::refuse;
   bool measure_loss = true;  ///< false: loss and relative_error stay empty, which saves their time
+  std::shared_ptr<SharedFactors> shared = nullptr;  ///< of make_shared_factors()
 };
 
 /// A compression method. Subclass it and override compress(const LayerTask&), which must be pure:

@@ -238,10 +238,13 @@ class Loop:
         return {layer: stats[leader] for layer, leader in leaders.items()}
 
     def compress_layers(self, layers: list[Layer], stats: dict[Layer, cupel.InputStats]) -> None:
+        factors = cupel.SharedFactors()
         for layer in layers:
-            self.compress_layer(layer, stats.get(layer, self.shared.get(layer)))
+            self.compress_layer(layer, stats.get(layer, self.shared.get(layer)), factors)
 
-    def compress_layer(self, layer: Layer, stats: cupel.InputStats | None) -> None:
+    def compress_layer(
+        self, layer: Layer, stats: cupel.InputStats | None, factors: cupel.SharedFactors
+    ) -> None:
         self.at = layer.name
         self.report("compress")
         view, needs = layer.view(), self.plan.needs[layer]
@@ -257,6 +260,7 @@ class Loop:
             name=layer.name,
             mask=mask,
             measure_loss=self.plan.measure_loss,
+            shared=factors,
         )
         if made.weight is None or made.weight.shape != view.shape:
             raise ValueError(
