@@ -3,6 +3,9 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "cupel/core/check.h"
 
 namespace cupel {
@@ -53,6 +56,21 @@ InputStats CalibrationStream::collect(const Block& block, int64_t stage, Needs n
   return stats;
 }
 
+void CalibrationStream::pass(const Block& block, int64_t seen, int64_t applied, bool keep,
+                             const See& see) {
+  const at::NoGradGuard no_grad;
+  for (auto& batch : batches_) {
+    BlockState state = batch.state;
+    for (int64_t stage = 0; stage < std::max(seen, applied); ++stage) {
+      if (on_batch) on_batch();
+      const auto x = block.input(stage, state);
+      if (stage < seen) see(stage, x, batch.first_sample, batch.sample_tokens);
+      if (stage < applied) block.apply(stage, x, state);
+    }
+    if (keep) batch.state = std::move(state);
+  }
+}
+
 void CalibrationStream::apply(const Block& block, int64_t stage) {
   const at::NoGradGuard no_grad;
   for (auto& batch : batches_) {
@@ -61,8 +79,6 @@ void CalibrationStream::apply(const Block& block, int64_t stage) {
   }
 }
 
-void CalibrationStream::forward(const Block& block) {
-  for (int64_t stage = 0; stage < block.stages(); ++stage) apply(block, stage);
-}
+void CalibrationStream::forward(const Block& block) { pass(block, 0, block.stages(), true, {}); }
 
 }  // namespace cupel

@@ -159,21 +159,28 @@ class Run {
   // All statistics of a block come from the block as it stands; then all of it is compressed. With
   // `compressed_on` the next block gets what the compressed one makes (a second pass).
   std::vector<LayerResult> whole(int64_t layer, Block& block, bool compressed_on) {
-    const bool last = layer + 1 == layers_;
+    const bool last = layer + 1 == layers_, keep = !compressed_on && !last;
+    std::vector<std::shared_ptr<InputStats>> inputs(block.stages());
+    std::vector<std::string> names(block.stages());
     std::vector<std::pair<NamedLinear, std::shared_ptr<InputStats>>> tasks;
-    CalibrationStream first = stream_;  // handles only; the tensors are shared
-    CalibrationStream& pass = compressed_on ? first : stream_;
+    int64_t seen = 0;  // stages up to the last one with something to compress
     for (int64_t stage = 0; stage < block.stages(); ++stage) {
       const auto linears = chosen(block, stage);
-      if (!linears.empty()) {
-        name_ = linears.front().name;
-        const auto stats = std::make_shared<InputStats>(pass.collect(
-            block, stage, needs_, linears.front().name, linears.front().linear->weight().size(1)));
-        for (const auto& linear : linears) tasks.emplace_back(linear, stats);
-      }
-      const bool needed = stage + 1 < block.stages() || (!compressed_on && !last);
-      if (needed) pass.apply(block, stage);
+      if (linears.empty()) continue;
+      names[stage] = linears.front().name;
+      inputs[stage] =
+          std::make_shared<InputStats>(linears.front().linear->weight().size(1), needs_);
+      for (const auto& linear : linears) tasks.emplace_back(linear, inputs[stage]);
+      seen = stage + 1;
     }
+    name_ = seen > 0 ? names[seen - 1] : name_;
+    const int64_t applied = keep ? block.stages() : std::max<int64_t>(0, seen - 1);
+    stream_.pass(block, seen, applied, keep,
+                 [&](int64_t stage, const torch::Tensor& x, int64_t first, int64_t tokens) {
+                   if (!inputs[stage]) return;
+                   name_ = names[stage];
+                   inputs[stage]->add(x, x.size(0), {name_, first, tokens});
+                 });
     std::vector<LayerResult> results;
     const InputStats* last_stats = nullptr;
     SharedFactors shared;

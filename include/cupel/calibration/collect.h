@@ -28,6 +28,13 @@ class CalibrationStream {
   /// first of them, for messages.
   InputStats collect(const Block& block, int64_t stage, Needs needs, const std::string& layer,
                      int64_t columns) const;
+  /// Called with the input of a stage, and the samples that it is of.
+  using See = std::function<void(int64_t stage, const torch::Tensor& input, int64_t first_sample,
+                                 int64_t sample_tokens)>;
+  /// Runs the first `applied` stages of a block and calls `see` for the first `seen` (at most one more),
+  /// one batch after the other, so that what a batch carries between stages is not kept for all of
+  /// them. The batches themselves move on only if `keep`.
+  void pass(const Block& block, int64_t seen, int64_t applied, bool keep, const See& see);
   /// Moves every batch through one stage.
   void apply(const Block& block, int64_t stage);
   /// Moves every batch through the whole block.
