@@ -1,11 +1,13 @@
 """The tables of docs/touchstone.md from the folder of a grid, as Markdown.
 
     python examples/touchstone/tables.py full > tables.md
+    python examples/touchstone/tables.py full full-1 full-2 > seeds.md
 
 First what each model keeps of the dense score, in percent, means over the draws of the calibration
 text; `*` where every draw's paired 95 % interval lies below the dense score. Then the differences
 with their intervals at chosen levels, of the first draw. Last the models by size, with the mean over
-all tasks of what is kept.
+all tasks of what is kept. Of several folders, the same grid on models of several training seeds:
+what they keep, mean over the seeds, with the least and the most of them.
 """
 
 import argparse
@@ -41,6 +43,27 @@ def interval(rows: pandas.DataFrame) -> str:
     if row.metric == "perplexity":
         return f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
     return f"{100 * row.difference:+.1f} [{100 * row.low:+.1f}, {100 * row.high:+.1f}]"
+
+
+def spread(rows: pandas.DataFrame) -> str:
+    """A cell of the table over training seeds: mean, least and most of `kept`, over the draws each."""
+    if (rows.metric == "perplexity").all():
+        shares = rows.ratio.groupby(rows.training).mean()
+        return f"{shares.mean():.2f} ({shares.min():.2f}-{shares.max():.2f})"
+    shares = 100 * (rows.compressed / rows.dense).groupby(rows.training).mean()
+    return f"{shares.mean():.0f} ({shares.min():.0f}-{shares.max():.0f})"
+
+
+def print_over_seeds(frame: pandas.DataFrame) -> None:
+    """The dense scores of each training seed, then what their compressed models keep."""
+    dense = frame.drop_duplicates(["task_label", "training"])
+    scores = dense.pivot(index="task_label", columns="training", values="dense")
+    print(line(["task, dense", *(f"seed {seed}" for seed in scores.columns)]))
+    print(line(["---", *["---:"] * len(scores.columns)]))
+    for task in dict.fromkeys(frame.task_label):
+        print(line([task, *(f"{score:.3f}" for score in scores.loc[task])]))
+    print()
+    print_table(frame, list(dict.fromkeys(frame.label)), spread)
 
 
 def bits(row) -> float:
@@ -79,8 +102,13 @@ def print_table(frame: pandas.DataFrame, models: list[str], cell) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=pathlib.Path, help="a grid of `cupel kick`")
-    frame = read(parser.parse_args().folder)
+    parser.add_argument("folders", type=pathlib.Path, nargs="+", help="grids of `cupel kick`")
+    folders = parser.parse_args().folders
+    if len(folders) > 1:
+        frames = [read(folder).assign(training=seed) for seed, folder in enumerate(folders)]
+        print_over_seeds(pandas.concat(frames))
+        return
+    frame = read(folders[0])
     dense = frame.drop_duplicates("task_label")
     print(line(["task", "dense"]))
     print(line(["---", "---:"]))
