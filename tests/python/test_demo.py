@@ -75,6 +75,9 @@ def test_the_demo_in_small(model, small, tmp_path, capsys):
     result = cupel.KickResult(out / "grid")
     ids = ["wanda-30-s0", "wanda-60-s0", "gptq-3bit-s0"]
     assert [one.id for one in result.cells] == ids and not result.failed
+    assert "per_subject=10" in str(
+        result.kick
+    )  # all five subjects, not the first 50 questions of one
     for line in ("A perplexity of stories", "C facts: famous", "wanda 30 %", "gptq 3 bit"):
         assert any(row.startswith(line) for row in said.out.splitlines()), said.out
     assert "2.8 paired standard errors" in " ".join(said.out.split())

@@ -24,6 +24,7 @@ QUICK = {
     "methods": ["wanda"], "sparsity": [0.3, 0.6], "patterns": [], "quantizers": ["gptq"], "bits": [3],
     "samples": [16], "limit": 50,
 }  # fmt: skip
+QUICK_PER_SUBJECT = 10  # multiple-choice questions; the first 50 would all be of one subject
 MARKS = {
     "matching": ("✓", "+"),
     "not matching": ("✕", "-"),
@@ -78,9 +79,16 @@ def run(args: argparse.Namespace) -> int:
     from ..html_report.grid import read_grid
 
     model, out = args.model or touchstone.folder(), args.out / "grid"
-    grid = make_grid(
-        read_config(touchstone.folder().parent / GRID, args.out), QUICK if args.quick else {}
-    )
+    config = read_config(touchstone.folder().parent / GRID, args.out)
+    if args.quick:
+        config |= QUICK
+        config["tasks"] = [
+            task.with_text(f"{task},per_subject={QUICK_PER_SUBJECT}")
+            if task.startswith("mmlu:")
+            else task
+            for task in config["tasks"]
+        ]
+    grid = make_grid(config, {})
     begun = (out / "kick.json").is_file()
     if not begun:
         write_world(args.out)
