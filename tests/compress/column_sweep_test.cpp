@@ -119,7 +119,7 @@ TEST_CASE("column_sweep: a grid fitted on the way sees the weights as they stood
 }
 
 TEST_CASE("column_sweep: the kernel of each processor and plain tensor operations agree") {
-  const int64_t rows = 37, columns = 26;
+  const int64_t rows = 37, columns = 78;
   const Layer layer(rows, columns, 8);
   const auto factor = upper_factor(layer.damped_hessian(0.01).to(at::kFloat));
   for (const int64_t bits : {0, 3}) {
