@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/clones.h"
+#include "core/scan.h"
 #include "cupel/checkpoint/safetensors.h"
 #include "cupel/core/check.h"
 #include "cupel/core/parallel.h"
@@ -36,6 +38,11 @@ void check_quantized(const Quantized& q, const char* function) {
 
 namespace {
 
+CUPEL_CLONES
+void decode(const uint8_t* codes, float zero, float scale, float* to, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) to[i] = (static_cast<float>(codes[i]) - zero) * scale;
+}
+
 // The same without a matrix of scales and one of zeros.
 torch::Tensor row_by_row(const Quantized& quantized) {
   const auto codes = quantized.codes.contiguous();
@@ -51,9 +58,12 @@ torch::Tensor row_by_row(const Quantized& quantized) {
       const uint8_t* code = codes.const_data_ptr<uint8_t>() + row * columns;
       const float* scale = scales.const_data_ptr<float>() + row * groups;
       const float* zero = zeros.const_data_ptr<float>() + row * groups;
-      for (int64_t i = 0; i < columns; ++i) {
+      for (int64_t i = 0; i < columns;) {
         const int32_t g = group[i];
-        to[row * columns + i] = (static_cast<float>(code[i]) - zero[g]) * scale[g];
+        int64_t end = i + 1;
+        while (end < columns && group[end] == g) ++end;
+        decode(code + i, zero[g], scale[g], to + row * columns + i, end - i);
+        i = end;
       }
     }
   });
@@ -88,7 +98,7 @@ uint64_t packed_bytes(const torch::Tensor& weight, const torch::Tensor& mask,
     check(mask.scalar_type() == torch::kBool && mask.sizes() == weight.sizes(), "packed_bytes",
           "mask must be bool of the weight's shape. Got ", mask.scalar_type(), " ", mask.sizes(),
           " for weight ", weight.sizes(), ".");
-    kept = mask.sum().item<int64_t>();
+    kept = mask.numel() - count_zeros(mask);
     bytes += bytes_of_bits(weight.numel(), 1);
   }
   if (!quantized.defined()) {

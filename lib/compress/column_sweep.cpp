@@ -14,6 +14,7 @@
 
 #include "compress/hessian_factor.h"
 #include "compress/sweep_block.h"
+#include "core/clones.h"
 #include "cupel/core/check.h"
 #include "cupel/core/parallel.h"
 #include "cupel/core/progress.h"
@@ -31,6 +32,16 @@ int64_t rows_a_tile(int64_t rows) {
   const int64_t most = rows >= 2048 ? 256 : 128;
   const int64_t tiles = std::max<int64_t>(1, (rows + most - 1) / most);
   return std::max<int64_t>(32, ((rows + tiles - 1) / tiles + 31) / 32 * 32);
+}
+
+// What is left of the weights, in the place of their changes.
+CUPEL_CLONES
+void subtract_change(const float* weight, float* change, const bool* kept, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) {
+    change[i] = change[i] == 0 ? weight[i] : weight[i] - change[i];
+  }
+  if (!kept) return;
+  for (int64_t i = 0; i < size; ++i) change[i] = kept_or_zero(change[i], kept[i]);
 }
 
 class Sweeper {
@@ -52,8 +63,13 @@ class Sweeper {
     invert_blocks();
     masked_ = sweep.keep.defined() || sweep.select || sweep.m > 0;
     if (masked_) {
-      result_.mask = sweep.keep.defined() ? sweep.keep.clone(at::MemoryFormat::Contiguous)
-                                          : at::ones({rows_, columns_}, options.dtype(at::kBool));
+      const auto bools = options.dtype(at::kBool);
+      if (sweep.keep.defined()) {
+        result_.mask = sweep.keep.clone(at::MemoryFormat::Contiguous);
+      } else {  // select() says it all
+        result_.mask =
+            sweep.select ? at::empty({rows_, columns_}, bools) : at::ones({rows_, columns_}, bools);
+      }
     }
     if (sweep.grid.bits > 0) make_grids();
   }
@@ -115,10 +131,7 @@ class Sweeper {
     float* change = change_.mutable_data_ptr<float>();
     const bool* kept = masked_ ? result_.mask.const_data_ptr<bool>() : nullptr;
     parallel_for(rows_ * columns_, 1 << 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const float left = change[i] == 0 ? weight[i] : weight[i] - change[i];
-        change[i] = !kept || kept[i] ? left : 0.0f;
-      }
+      subtract_change(weight + begin, change + begin, kept ? kept + begin : nullptr, end - begin);
     });
     return change_;
   }

@@ -147,7 +147,8 @@ torch::Tensor keep_all_but(const torch::Tensor& scores, const std::vector<int64_
 RowRule row_rule(const Pattern& pattern, at::IntArrayRef shape, Rules rules,
                  const std::string& name) {
   const int64_t rows = shape[0], columns = shape[1];
-  RowRule rule{.lower_first = rules == Rules::published};
+  RowRule rule;
+  rule.lower_first = rules == Rules::published;
   if (pattern.is_n_of_m()) {
     check(columns % pattern.m == 0, "n_of_m", "columns must be a multiple of ", pattern.m,
           ". Got weight ", shape, in_layer(name), ".");

@@ -37,9 +37,9 @@ bool make_scores(const float* weight, const float* scale, const bool* kept, floa
 CUPEL_CLONES
 void keep_marked(const float* weight, bool* keep, const bool* kept, float* to, int64_t size) {
   if (kept) {
-    for (int64_t i = 0; i < size; ++i) keep[i] = keep[i] && kept[i];
+    for (int64_t i = 0; i < size; ++i) keep[i] &= kept[i];
   }
-  for (int64_t i = 0; i < size; ++i) to[i] = keep[i] ? weight[i] : 0.0f;
+  for (int64_t i = 0; i < size; ++i) to[i] = kept_or_zero(weight[i], keep[i]);
 }
 
 }  // namespace

@@ -3,10 +3,12 @@
 #include "compress/select_lowest.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <vector>
 
+#include "core/clones.h"
 #include "cupel/core/parallel.h"
 
 namespace cupel {
@@ -17,10 +19,9 @@ constexpr int64_t kChunk = 1 << 16;
 constexpr int kBinBits = 11;
 constexpr int kBins = 1 << kBinBits;
 constexpr int kShift = 32 - kBinBits;
-constexpr int64_t kLanes = 16;
 
 // An unsigned integer in the order of the floats.
-inline uint32_t key_of(float score) {
+inline __attribute__((always_inline)) uint32_t key_of(float score) {
   uint32_t bits;
   std::memcpy(&bits, &score, sizeof(bits));
   const uint32_t positive = bits | 0x80000000u, negative = ~bits;
@@ -127,14 +128,28 @@ Threshold threshold_of(const float* scores, int64_t size, int64_t index) {
   return found;
 }
 
+CUPEL_CLONES
+void keep_part_above(const float* scores, bool* keep, int64_t size, uint32_t key) {
+  for (int64_t i = 0; i < size; ++i) keep[i] = key_of(scores[i]) > key;
+}
+
 void keep_above(const float* scores, bool* keep, int64_t size, uint32_t key) {
   parallel_for(size, kChunk, [&](int64_t begin, int64_t end) {
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t k = 0; k < kLanes; ++k) keep[i + k] = key_of(scores[i + k]) > key;
-    }
-    for (; i < end; ++i) keep[i] = key_of(scores[i]) > key;
+    keep_part_above(scores + begin, keep + begin, end - begin, key);
   });
+}
+
+// Whether there is a NaN: beside its sign its bits are above those of an infinity.
+CUPEL_CLONES
+bool has_nan(const float* scores, int64_t size) {
+  int32_t most = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, scores + i, sizeof(bits));
+    bits &= std::numeric_limits<int32_t>::max();
+    most = bits > most ? bits : most;
+  }
+  return most > 0x7f800000;
 }
 
 }  // namespace
@@ -183,22 +198,11 @@ void keep_above_sorted(const float* scores, bool* keep, int64_t size, int64_t in
 }
 
 int64_t find_nan(const float* scores, int64_t size) {
-  constexpr int32_t kInfinity = 0x7f800000;
   std::vector<int64_t> first((size + kChunk - 1) / kChunk, -1);
   parallel_for(size, kChunk, [&](int64_t begin, int64_t end) {
-    int32_t lanes[kLanes] = {};
-    const auto magnitude = [&](int64_t i) {
-      int32_t bits;
-      std::memcpy(&bits, scores + i, sizeof(bits));
-      return bits & std::numeric_limits<int32_t>::max();
-    };
+    if (!has_nan(scores + begin, end - begin)) return;
     int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t k = 0; k < kLanes; ++k) lanes[k] = std::max(lanes[k], magnitude(i + k));
-    }
-    for (; i < end; ++i) lanes[0] = std::max(lanes[0], magnitude(i));
-    if (*std::max_element(lanes, lanes + kLanes) <= kInfinity) return;
-    for (i = begin; magnitude(i) <= kInfinity;) ++i;
+    while (!std::isnan(scores[i])) ++i;
     first[begin / kChunk] = i;
   });
   for (const int64_t at : first) {

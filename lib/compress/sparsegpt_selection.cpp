@@ -96,7 +96,7 @@ std::string select_weights(const Pattern& pattern, const SparseGptOptions& optio
   }
   sweep.select = [&pattern, &options, &task,
                   importance = sweep.importance](const SweepColumns& at) {
-    const auto scores = at.weight.abs() * importance.slice(0, at.begin, at.end);
+    const auto scores = at.weight.abs().mul_(importance.slice(0, at.begin, at.end));
     const auto keep = task.mask.defined() ? task.mask.slice(1, at.begin, at.end) : task.mask;
     return choose_block(spend(scores, keep), at, importance.size(0), pattern, options.rules,
                         task.name);

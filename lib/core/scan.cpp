@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
+#include "core/clones.h"
 #include "cupel/core/parallel.h"
 
 namespace cupel {
@@ -17,7 +19,6 @@ namespace cupel {
 namespace {
 
 constexpr int64_t kChunk = 1 << 16;
-constexpr int64_t kLanes = 16;  // entries at a time, for the compiler to take as vectors
 
 bool plain(const torch::Tensor& tensor) {
   const auto dtype = tensor.scalar_type();
@@ -25,35 +26,53 @@ bool plain(const torch::Tensor& tensor) {
          (dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf);
 }
 
-// combine(partial [kLanes], entries [kLanes]) over all entries, in chunks; then `total` of the parts.
-template <typename Bits, typename Part, typename Combine, typename Total>
-Part scan(const torch::Tensor& tensor, const Combine& combine, const Total& total) {
+// The largest without the sign.
+template <typename Bits>
+inline __attribute__((always_inline)) Bits largest_in(const Bits* data, int64_t size) {
+  constexpr Bits kSize = std::numeric_limits<Bits>::max();
+  Bits most = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    const Bits bits = data[i] & kSize;
+    most = bits > most ? bits : most;
+  }
+  return most;
+}
+
+CUPEL_CLONES int32_t largest_of(const int32_t* data, int64_t size) {
+  return largest_in(data, size);
+}
+CUPEL_CLONES int16_t largest_of(const int16_t* data, int64_t size) {
+  return largest_in(data, size);
+}
+
+template <typename Bits>
+inline __attribute__((always_inline)) int32_t zeros_in(const Bits* data, int64_t size) {
+  constexpr Bits kSize = std::numeric_limits<Bits>::max();
+  int32_t count = 0;
+  for (int64_t i = 0; i < size; ++i) count += (data[i] & kSize) == 0;
+  return count;
+}
+
+CUPEL_CLONES int32_t zeros_of(const int32_t* data, int64_t size) { return zeros_in(data, size); }
+CUPEL_CLONES int32_t zeros_of(const int16_t* data, int64_t size) { return zeros_in(data, size); }
+CUPEL_CLONES int32_t zeros_of(const int8_t* data, int64_t size) { return zeros_in(data, size); }
+
+// of_chunk(entries, how many) for each chunk.
+template <typename Bits, typename Part>
+std::vector<Part> scan(const torch::Tensor& tensor, Part (*of_chunk)(const Bits*, int64_t)) {
   const auto* data = static_cast<const Bits*>(tensor.const_data_ptr());
   const int64_t size = tensor.numel();
   std::vector<Part> parts((size + kChunk - 1) / kChunk, Part(0));
   parallel_for(size, kChunk, [&](int64_t begin, int64_t end) {
-    Part lanes[kLanes] = {};
-    int64_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (int64_t k = 0; k < kLanes; ++k) lanes[k] = combine(lanes[k], data[i + k]);
-    }
-    for (; i < end; ++i) lanes[0] = combine(lanes[0], data[i]);
-    Part part = 0;
-    for (const Part lane : lanes) part = total(part, lane);
-    parts[begin / kChunk] = part;
+    parts[begin / kChunk] = of_chunk(data + begin, end - begin);
   });
-  Part all = 0;
-  for (const Part part : parts) all = total(all, part);
-  return all;
+  return parts;
 }
 
 template <typename Bits>
 Bits largest_bits(const torch::Tensor& tensor) {
-  const auto larger = [](Bits a, Bits b) { return a > b ? a : b; };
-  constexpr Bits kSize = std::numeric_limits<Bits>::max();
-  return scan<Bits, Bits>(
-      tensor, [&](Bits most, Bits bits) { return larger(most, static_cast<Bits>(bits & kSize)); },
-      larger);
+  const auto parts = scan<Bits, Bits>(tensor, largest_of);
+  return *std::max_element(parts.begin(), parts.end());
 }
 
 template <typename Float, typename Bits>
@@ -67,10 +86,8 @@ double largest(const torch::Tensor& tensor) {
 
 template <typename Bits>
 int64_t zeros(const torch::Tensor& tensor) {
-  constexpr Bits kSize = std::numeric_limits<Bits>::max();
-  return scan<Bits, int32_t>(
-      tensor, [](int32_t count, Bits bits) { return count + ((bits & kSize) == 0); },
-      [](int32_t a, int32_t b) { return a + b; });
+  const auto parts = scan<Bits, int32_t>(tensor, zeros_of);
+  return std::accumulate(parts.begin(), parts.end(), int64_t{0});
 }
 
 }  // namespace
@@ -93,9 +110,10 @@ double largest_magnitude(const torch::Tensor& tensor) {
 }
 
 int64_t count_zeros(const torch::Tensor& tensor) {
-  if (!plain(tensor) || tensor.numel() > std::numeric_limits<int32_t>::max()) {
-    return (tensor == 0).sum().item<int64_t>();
+  if (tensor.scalar_type() == at::kBool && tensor.is_cpu() && tensor.is_contiguous()) {
+    return zeros<int8_t>(tensor);
   }
+  if (!plain(tensor)) return (tensor == 0).sum().item<int64_t>();
   return tensor.scalar_type() == at::kFloat ? zeros<int32_t>(tensor) : zeros<int16_t>(tensor);
 }
 

@@ -10,7 +10,7 @@ namespace cupel {
 /// infinity or a NaN, 0 when it is empty.
 double largest_magnitude(const torch::Tensor& tensor);
 
-/// How many entries are zero, of either sign.
+/// How many entries are zero, of either sign; of a bool tensor, how many are false.
 int64_t count_zeros(const torch::Tensor& tensor);
 
 }  // namespace cupel

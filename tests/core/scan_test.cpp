@@ -45,4 +45,7 @@ TEST_CASE("count_zeros: of either sign, at any size") {
     CHECK(count_zeros(x) == (x == 0).sum().item<int64_t>());
     CHECK(count_zeros(x) > 9000);
   }
+  auto marks = at::ones({70001}, at::kBool);
+  marks.slice(0, 5, 70001, 7).fill_(false);
+  CHECK(count_zeros(marks) == marks.logical_not().sum().item<int64_t>());
 }
