@@ -12,6 +12,8 @@ cmake --build build/release --target kernel_speed -j "${JOBS:-1}" >/dev/null
 kernels=build/release/benchmarks/kernel_speed
 step "solvers against plain PyTorch"
 .venv/bin/python benchmarks/python/solver_speed.py --json $out/solvers.json $anyway "$@"
+step "rows, columns, tokens and threads"
+.venv/bin/python benchmarks/python/scaling_curves.py --json $out/scaling.json $anyway
 step "kernels"
 for size in 1024 4096; do $kernels --size $size; done | tee $out/kernels.jsonl
 if command -v valgrind >/dev/null; then

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "compress/prune_rows.h"
 #include "compress/select_lowest.h"
 #include "compress/sweep_block.h"
 #include "compress/upper_factor.h"
@@ -84,6 +85,13 @@ std::vector<Step> steps_of(int64_t size) {
   const auto factor = upper_factor({.matrix = *matrix});
   std::vector<Step> steps;
   steps.push_back({"factor", cube / 3, [=] { upper_factor({.matrix = *matrix}); }});
+  const auto corner = matrix->slice(0, 0, kFactorTile).slice(1, 0, kFactorTile).contiguous();
+  const double tile = static_cast<double>(kFactorTile) * kFactorTile * kFactorTile;
+  steps.push_back({"factor tile", tile * 2 / 3, [=] {
+                     const auto upper = corner.clone();
+                     factor_tile(upper);
+                     invert_tile(upper);
+                   }});
   const auto sweep = [=](int64_t m, int64_t bits) {
     ColumnSweep made;
     made.weight = weight;
@@ -113,6 +121,12 @@ std::vector<Step> steps_of(int64_t size) {
     }
   }
   steps.push_back({"statistics", cube, [=] { InputStats(size).add(x); }});
+  const auto small = x.to(at::kBFloat16);
+  steps.push_back({"statistics bfloat16", cube, [=] { InputStats(size).add(small); }});
+  const auto norms = x.square().sum(0).sqrt();
+  RowRule half;
+  half.counts.assign(size, size / 2);
+  steps.push_back({"prune rows", 0, [=] { prune_rows(weight, norms, {}, half, ""); }});
   const auto keep = std::make_shared<torch::Tensor>(at::empty({size, size}, at::kBool));
   const float* scores = x.const_data_ptr<float>();
   steps.push_back({"select in the matrix", 0, [=] {

@@ -21,11 +21,13 @@ from pathlib import Path
 
 STEPS = [
     "factor",
+    "factor tile",
     "sweep 2:4",
     "sweep 4 bit",
     "block 4 bit avx2",
     "block 2:4 avx2",
     "statistics",
+    "prune rows",
     "select in the matrix",
     "select 2:4",
 ]
