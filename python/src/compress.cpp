@@ -35,12 +35,20 @@ struct OwnedTask {
 };
 
 Criterion make_criterion(const std::string& name, const py::object& needs,
-                         const py::function& score, const std::string& scope) {
+                         const py::function& score, const std::string& scope,
+                         const std::optional<py::function>& column_factor) {
   const auto call = [held = hold(score)](const torch::Tensor& weight, const InputStats& stats) {
     py::gil_scoped_acquire gil;
     return (*held)(weight, InputStats(stats)).cast<torch::Tensor>();
   };
-  return {name, parse_needs(needs), call, parse_scope(scope)};
+  Criterion made{name, parse_needs(needs), call, parse_scope(scope)};
+  if (column_factor) {
+    made.column_factor = [held = hold(*column_factor)](const InputStats& stats) {
+      py::gil_scoped_acquire gil;
+      return (*held)(InputStats(stats)).cast<torch::Tensor>();
+    };
+  }
+  return made;
 }
 
 Quantizer make_quantizer(const std::string& name, const py::function& fit) {
@@ -126,9 +134,11 @@ Args:
     name: For tables and records.
     needs: "none", "sum", "sq_norm", "gram", or a list of them; only these are collected.
     score: Function (weight float32 [out, in], stats: InputStats) -> scores [out, in], larger = keep.
-    scope: "row" or "matrix", the comparison group that `unstructured` means.)")
+    scope: "row" or "matrix", the comparison group that `unstructured` means.
+    column_factor: Where every score is |weight| times a factor of its column: function (stats) -> those
+        factors [in] float32, which spare a matrix of scores. Must agree with `score`.)")
       .def(py::init(&make_criterion), py::arg("name"), py::arg("needs"), py::arg("score"),
-           py::arg("scope") = "row")
+           py::arg("scope") = "row", py::arg("column_factor") = py::none())
       .def_readonly("name", &Criterion::name)
       .def_readonly("needs", &Criterion::needs)
       .def(

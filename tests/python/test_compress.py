@@ -106,6 +106,37 @@ def test_quantizing_a_pruned_model_keeps_its_zeros(tiny, tokens):
         assert (weight[pruned[name]] == 0).all(), name
 
 
+def test_own_criterion_by_a_factor_of_each_column():
+    torch.manual_seed(3)
+    weight, stats = torch.randn(9, 16), cupel.InputStats(16)
+    stats.add(torch.randn(40, 16))
+
+    def no_scores(weight, stats):
+        raise AssertionError("a factor is enough")
+
+    own = cupel.Criterion(
+        "own", "sq_norm", no_scores, column_factor=lambda stats: stats.sq_norm().sqrt()
+    )
+    for pattern in (cupel.unstructured(0.4), cupel.n_of_m(2, 4)):
+        made = cupel.Prune(own, pattern).compress(weight, stats)
+        assert torch.equal(made.mask, cupel.Prune("wanda", pattern).compress(weight, stats).mask)
+    other = cupel.Criterion("other", "none", no_scores, column_factor=lambda stats: torch.ones(3))
+    with pytest.raises(ValueError, match=r"one factor a column. Got \[3\]"):
+        cupel.Prune(other, cupel.unstructured(0.4)).compress(weight, stats)
+
+
+def test_shared_factors_change_nothing():
+    torch.manual_seed(4)
+    stats, factors = cupel.InputStats(32), cupel.SharedFactors()
+    stats.add(torch.randn(80, 32))
+    method = cupel.Gptq(cupel.Grid(bits=3))
+    for _ in range(3):
+        weight = torch.randn(8, 32)
+        made = method.compress(weight, stats, shared=factors)
+        assert torch.equal(made.codes, method.compress(weight, stats).codes)
+        assert made.damping == 0.01
+
+
 def test_own_criterion_in_python_is_wanda_when_it_says_what_wanda_says(tiny, tokens):
     @cupel.criterion("test_compress_wanda", needs="sq_norm")
     def own(weight, stats):
