@@ -16,21 +16,18 @@ namespace cupel {
 
 namespace {
 
-// False where a score is NaN.
+// False where a score is NaN. What was pruned before goes first, whatever its score.
 CUPEL_CLONES
 bool make_scores(const float* weight, const float* scale, const bool* kept, float* scores,
                  int64_t size) {
-  int32_t bad = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    const float score = std::fabs(weight[i]) * scale[i];
-    bad |= score != score;
-    scores[i] = score;
-  }
+  for (int64_t i = 0; i < size; ++i) scores[i] = std::fabs(weight[i]) * scale[i];
   if (kept) {
     for (int64_t i = 0; i < size; ++i) {
       scores[i] = kept[i] ? scores[i] : -std::numeric_limits<float>::infinity();
     }
   }
+  int32_t bad = 0;
+  for (int64_t i = 0; i < size; ++i) bad |= scores[i] != scores[i];
   return bad == 0;
 }
 
@@ -62,7 +59,7 @@ PrunedRows prune_rows(const torch::Tensor& weight, const torch::Tensor& scale,
       const bool* old = marks ? marks + at : nullptr;
       if (!make_scores(from + at, factors, old, scores.data(), columns)) {
         int64_t bad = 0;
-        while (!std::isnan(std::fabs(from[at + bad]) * factors[bad])) ++bad;
+        while (!std::isnan(scores[bad])) ++bad;
         throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ", row,
                                       ", column ", bad, name.empty() ? "" : " in ", name,
                                       "; look at what the criterion divides by."));

@@ -67,21 +67,34 @@ torch::Tensor tiled_matmul(const torch::Tensor& a, const torch::Tensor& b) {
 
 namespace {
 
-// A tile of a Gram matrix: wide, because a BLAS first arranges what it reads of both sides anew.
 struct GramTile {
   int64_t row, column, high, wide;
 };
 
-// The largest come first, so that threads end together.
-std::vector<GramTile> gram_tiles(int64_t n, int64_t high, int64_t most_wide) {
+// Tiles that cover the upper triangle. Away from the diagonal they are large, because a BLAS first
+// arranges what it reads of both sides anew; along it small, because half of such a tile is wasted.
+std::vector<GramTile> gram_tiles(int64_t n) {
+  const int64_t side = even_tile(n), high = n >= 2048 ? 2 * side : side;
+  const int64_t most = n >= 2048 ? 4 * kTile : 2 * kTile;
   std::vector<GramTile> tiles;
+  const auto add = [&](int64_t row, int64_t column, int64_t rows, int64_t columns) {
+    rows = std::min(rows, n - row);
+    columns = std::min(columns, n - column);
+    if (rows > 0 && columns > 0) tiles.push_back({row, column, rows, columns});
+  };
   for (int64_t row = 0; row < n; row += high) {
-    const int64_t left = n - row, parts = (left + most_wide - 1) / most_wide;
-    const int64_t wide = ((left + parts - 1) / parts + 15) / 16 * 16;
-    for (int64_t column = row; column < n; column += wide) {
-      tiles.push_back({row, column, std::min(high, n - row), std::min(wide, n - column)});
+    for (int64_t top = row; top < row + high; top += side) {
+      const int64_t half = side / 2;
+      add(top, top, half, row + high - top);
+      add(top + half, top + half, side - half, row + high - top - half);
     }
+    const int64_t first = row + high, left = n - first;
+    const int64_t parts = (left + most - 1) / most;
+    if (left <= 0) continue;
+    const int64_t wide = ((left + parts - 1) / parts + 15) / 16 * 16;
+    for (int64_t column = first; column < n; column += wide) add(row, column, high, wide);
   }
+  // The largest come first, so that threads end together.
   std::stable_sort(tiles.begin(), tiles.end(), [](const GramTile& a, const GramTile& b) {
     return a.high * a.wide > b.high * b.wide;
   });
@@ -162,7 +175,7 @@ void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x, double alpha
   }
   const auto all = x.to(gram.scalar_type());
   const int64_t n = gram.size(0);
-  const auto tiles = gram_tiles(n, even_tile(n), n >= 2048 ? 4 * kTile : 2 * kTile);
+  const auto tiles = gram_tiles(n);
   for_each_tile(static_cast<int64_t>(tiles.size()), [&](int64_t number) {
     const auto [row, column, high, wide] = tiles[number];
     gram.slice(0, row, row + high)
