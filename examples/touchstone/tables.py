@@ -7,7 +7,7 @@ First what each model keeps of the dense score, in percent, means over the draws
 text; `*` where every draw's paired 95 % interval lies below the dense score. Then the differences
 with their intervals at chosen levels, of the first draw. Last the models by size, with the mean over
 all tasks of what is kept. Of several folders, the same grid on models of several training seeds:
-what they keep, mean over the seeds, with the least and the most of them.
+what they keep, mean over the seeds, with the least and the most of them; `*` as above, with every seed.
 """
 
 import argparse
@@ -51,7 +51,10 @@ def spread(rows: pandas.DataFrame) -> str:
         shares = rows.ratio.groupby(rows.training).mean()
         return f"{shares.mean():.2f} ({shares.min():.2f}-{shares.max():.2f})"
     shares = 100 * (rows.compressed / rows.dense).groupby(rows.training).mean()
-    return f"{shares.mean():.0f} ({shares.min():.0f}-{shares.max():.0f})"
+    star = "\\*" if (rows.high < 0).all() else ""
+    if f"{shares.min():.0f}" == f"{shares.max():.0f}":
+        return f"{shares.mean():.0f}{star}"
+    return f"{shares.mean():.0f}{star} ({shares.min():.0f}-{shares.max():.0f})"
 
 
 def print_over_seeds(frame: pandas.DataFrame) -> None:
