@@ -47,14 +47,15 @@ def interval(rows: pandas.DataFrame) -> str:
 
 def spread(rows: pandas.DataFrame) -> str:
     """A cell of the table over training seeds: mean, least and most of `kept`, over the draws each."""
-    if (rows.metric == "perplexity").all():
-        shares = rows.ratio.groupby(rows.training).mean()
-        return f"{shares.mean():.2f} ({shares.min():.2f}-{shares.max():.2f})"
-    shares = 100 * (rows.compressed / rows.dense).groupby(rows.training).mean()
-    star = "\\*" if (rows.high < 0).all() else ""
-    if f"{shares.min():.0f}" == f"{shares.max():.0f}":
-        return f"{shares.mean():.0f}{star}"
-    return f"{shares.mean():.0f}{star} ({shares.min():.0f}-{shares.max():.0f})"
+    perplexity = (rows.metric == "perplexity").all()
+    share = rows.ratio if perplexity else 100 * rows.compressed / rows.dense
+    shares = share.groupby(rows.training).mean()
+    mean, least, most = (
+        f"{x:.2f}" if perplexity else f"{x:.0f}"
+        for x in (shares.mean(), shares.min(), shares.max())
+    )
+    star = "\\*" if not perplexity and (rows.high < 0).all() else ""
+    return f"{mean}{star}" if least == most else f"{mean}{star} ({least}-{most})"
 
 
 def print_over_seeds(frame: pandas.DataFrame) -> None:
