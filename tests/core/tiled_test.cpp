@@ -87,5 +87,13 @@ TEST_CASE(
     CHECK(at::equal(tiled_matmul(a, b), one));
   }
   CHECK(at::equal(tiled_matmul(a.index_select(0, order), b), one.index_select(0, order)));
+  // A BLAS splits few rows of long sums by the threads that it was promised, if it is not told better.
+  const auto few = normal({32, 4096}, 8), long_sums = normal({4096, 512}, 9);
+  at::set_num_threads(1);
+  const auto alone = tiled_matmul(few, long_sums);
+  for (const int threads : {2, 3}) {
+    at::set_num_threads(threads);
+    CHECK(at::equal(tiled_matmul(few, long_sums), alone));
+  }
   at::set_num_threads(before);
 }
