@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "core/clones.h"
 
@@ -103,23 +104,67 @@ void invert(const double* r, double* x, int64_t n) {
 // `n` as far as the loops above go.
 int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
 
+// Two square matrices of a thread's own: tensors would cost more than the arithmetic.
+struct alignas(64) Scratch {
+  double first[kSide * kSide], second[kSide * kSide];
+};
+
+Scratch& scratch() {
+  thread_local const auto memory = std::make_unique<Scratch>();
+  return *memory;
+}
+
+// each(i, j) for the upper triangle, in squares: one side of what it copies goes from row to row.
+template <typename Each>
+inline __attribute__((always_inline)) void in_squares(int64_t n, const Each& each) {
+  constexpr int64_t kPart = 16;
+  for (int64_t row = 0; row < n; row += kPart) {
+    for (int64_t column = row; column < n; column += kPart) {
+      const int64_t last = std::min(n, row + kPart), end = std::min(n, column + kPart);
+      for (int64_t i = row; i < last; ++i) {
+        for (int64_t j = std::max(i, column); j < end; ++j) each(i, j);
+      }
+    }
+  }
+}
+
 template <typename Scalar>
 bool factor_of(const torch::Tensor& tile) {
-  const int64_t n = tile.size(0), stride = tile.stride(0);
+  const int64_t n = tile.size(0), all = padded(n), stride = tile.stride(0);
   Scalar* const data = tile.mutable_data_ptr<Scalar>();
-  const auto memory = at::zeros({kSide, kSide}, tile.options());
-  Scalar* const u = memory.mutable_data_ptr<Scalar>();
+  Scalar* const u = reinterpret_cast<Scalar*>(scratch().first);
+  std::fill(u, u + all * kSide, Scalar(0));
   // Seen from its last corner the tile has an ordinary factor, of which R is the transpose, seen alike.
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = i; j < n; ++j) u[(n - 1 - j) * kSide + n - 1 - i] = data[i * stride + j];
-  }
-  for (int64_t i = n; i < padded(n); ++i) u[i * kSide + i] = 1;
-  if (!factor(u, padded(n))) return false;
-  for (int64_t i = 0; i < n; ++i) {
-    std::fill(data + i * stride, data + i * stride + i, Scalar(0));
-    for (int64_t j = i; j < n; ++j) data[i * stride + j] = u[(n - 1 - j) * kSide + n - 1 - i];
-  }
+  in_squares(
+      n, [&](int64_t i, int64_t j) { u[(n - 1 - j) * kSide + n - 1 - i] = data[i * stride + j]; });
+  for (int64_t i = n; i < all; ++i) u[i * kSide + i] = 1;
+  if (!factor(u, all)) return false;
+  for (int64_t i = 0; i < n; ++i) std::fill(data + i * stride, data + i * stride + i, Scalar(0));
+  in_squares(
+      n, [&](int64_t i, int64_t j) { data[i * stride + j] = u[(n - 1 - j) * kSide + n - 1 - i]; });
   return true;
+}
+
+template <typename Scalar>
+torch::Tensor inverse_of(const torch::Tensor& upper) {
+  const int64_t n = upper.size(0), all = padded(n);
+  const auto from = upper.stride(1) == 1 ? upper : upper.contiguous();
+  const Scalar* data = from.const_data_ptr<Scalar>();
+  double *const r = scratch().first, *const x = scratch().second;
+  std::fill(r, r + all * kSide, 0.0);
+  std::fill(x, x + all * kSide, 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    const Scalar* row = data + i * from.stride(0);
+    std::copy(row + i, row + n, r + i * kSide + i);
+  }
+  for (int64_t i = n; i < all; ++i) r[i * kSide + i] = 1;
+  invert(r, x, all);
+  auto made = at::empty({n, n}, upper.options());
+  Scalar* to = made.mutable_data_ptr<Scalar>();
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) to[i * n + j] = static_cast<Scalar>(x[i * kSide + j]);
+  }
+  return made;
 }
 
 }  // namespace
@@ -129,13 +174,7 @@ bool factor_tile(const torch::Tensor& tile) {
 }
 
 torch::Tensor invert_tile(const torch::Tensor& upper) {
-  const int64_t n = upper.size(0), all = padded(n);
-  const auto memory = at::zeros({2, kSide, kSide}, upper.options().dtype(at::kDouble));
-  memory[0].diagonal().slice(0, n, all).fill_(1.0);
-  memory[0].slice(0, 0, n).slice(1, 0, n).copy_(upper);
-  double* const r = memory.mutable_data_ptr<double>();
-  invert(r, r + kSide * kSide, all);
-  return at::empty({n, n}, upper.options()).copy_(memory[1].slice(0, 0, n).slice(1, 0, n));
+  return upper.scalar_type() == at::kDouble ? inverse_of<double>(upper) : inverse_of<float>(upper);
 }
 
 }  // namespace cupel
