@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <memory>
 
 #include "core/clones.h"
@@ -105,13 +106,19 @@ void invert(const double* r, double* x, int64_t n) {
 int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
 
 // Two square matrices of a thread's own: tensors would cost more than the arithmetic.
-struct alignas(64) Scratch {
-  double first[kSide * kSide], second[kSide * kSide];
+struct Scratch {
+  alignas(64) std::byte first[kSide * kSide * sizeof(double)];
+  alignas(64) std::byte second[kSide * kSide * sizeof(double)];
 };
 
 Scratch& scratch() {
   thread_local const auto memory = std::make_unique<Scratch>();
   return *memory;
+}
+
+template <typename Scalar>
+Scalar* matrix_in(std::byte* memory) {
+  return reinterpret_cast<Scalar*>(memory);
 }
 
 // each(i, j) for the upper triangle, in squares: one side of what it copies goes from row to row.
@@ -132,7 +139,7 @@ template <typename Scalar>
 bool factor_of(const torch::Tensor& tile) {
   const int64_t n = tile.size(0), all = padded(n), stride = tile.stride(0);
   Scalar* const data = tile.mutable_data_ptr<Scalar>();
-  Scalar* const u = reinterpret_cast<Scalar*>(scratch().first);
+  Scalar* const u = matrix_in<Scalar>(scratch().first);
   std::fill(u, u + all * kSide, Scalar(0));
   // Seen from its last corner the tile has an ordinary factor, of which R is the transpose, seen alike.
   in_squares(
@@ -150,7 +157,8 @@ torch::Tensor inverse_of(const torch::Tensor& upper) {
   const int64_t n = upper.size(0), all = padded(n);
   const auto from = upper.stride(1) == 1 ? upper : upper.contiguous();
   const Scalar* data = from.const_data_ptr<Scalar>();
-  double *const r = scratch().first, *const x = scratch().second;
+  double* const r = matrix_in<double>(scratch().first);
+  double* const x = matrix_in<double>(scratch().second);
   std::fill(r, r + all * kSide, 0.0);
   std::fill(x, x + all * kSide, 0.0);
   for (int64_t i = 0; i < n; ++i) {
