@@ -18,7 +18,7 @@ from typing import Any
 
 import cupel
 import torch
-from quiet_machine import gemm_rate, insist_on_quiet, machine, summary
+from quiet_machine import gemm_rate, insist_on_quiet, machine, solve_flops, summary
 
 BASE = {"rows": 2048, "columns": 2048, "tokens": 4096}
 CURVES = {
@@ -43,7 +43,7 @@ def steps_of(rows: int, columns: int, tokens: int) -> dict[str, Step]:
         "sparsegpt 2:4": cupel.SparseGpt(two_of_four),
         "wanda 50 %": cupel.Prune("wanda", half),
     }
-    solve = columns**3 / 3 + rows * columns**2
+    solve = solve_flops(rows, columns)
     found: dict[str, Step] = {
         name: (
             lambda method=method: method.compress(weight, stats, measure_loss=False),

@@ -22,7 +22,7 @@ from typing import Any
 
 import cupel
 import torch
-from quiet_machine import gemm_rate, insist_on_quiet, machine, summary
+from quiet_machine import gemm_rate, insist_on_quiet, machine, solve_flops, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
@@ -47,7 +47,7 @@ def cases(size: int, tokens: int) -> dict[str, tuple[Call, Call, float | None]]:
     stats = cupel.InputStats(columns=size)
     stats.add(x)
     hessian, sq_norm = stats.hessian(), stats.sq_norm()
-    solve = size**3 / 3 + size**3
+    solve = solve_flops(size, size)
 
     def solved(method: cupel.Compressor) -> Call:
         return lambda: method.compress(weight, stats, measure_loss=False)

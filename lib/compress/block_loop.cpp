@@ -173,7 +173,7 @@ class Run {
       for (const auto& linear : linears) tasks.emplace_back(linear, inputs[stage]);
       seen = stage + 1;
     }
-    name_ = seen > 0 ? names[seen - 1] : name_;
+    if (seen > 0) name_ = names[seen - 1];
     const int64_t applied = keep ? block.stages() : std::max<int64_t>(0, seen - 1);
     stream_.pass(block, seen, applied, keep,
                  [&](int64_t stage, const torch::Tensor& x, int64_t first, int64_t tokens) {

@@ -95,11 +95,7 @@ torch::Tensor comparable(const torch::Tensor& scores, const std::string& name) {
         scores.defined() ? scores.sizes() : at::IntArrayRef(), in_layer(name), ".");
   auto values = scores.detach().to(at::kCPU, at::kFloat).contiguous();
   const int64_t nan = find_nan(values.const_data_ptr<float>(), values.numel());
-  if (nan >= 0) {
-    throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ",
-                                  nan / scores.size(1), ", column ", nan % scores.size(1),
-                                  in_layer(name), "; look at what the criterion divides by."));
-  }
+  if (nan >= 0) refuse_nan_score(nan / scores.size(1), nan % scores.size(1), name);
   return values;
 }
 
@@ -142,6 +138,12 @@ torch::Tensor keep_all_but(const torch::Tensor& scores, const std::vector<int64_
     }
   });
   return mask.to(scores.device());
+}
+
+void refuse_nan_score(int64_t row, int64_t column, const std::string& name) {
+  throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ", row,
+                                ", column ", column, in_layer(name),
+                                "; look at what the criterion divides by."));
 }
 
 RowRule row_rule(const Pattern& pattern, at::IntArrayRef shape, Rules rules,

@@ -9,16 +9,15 @@
 
 #include "compress/select_lowest.h"
 #include "core/clones.h"
-#include "cupel/core/error.h"
 #include "cupel/core/parallel.h"
 
 namespace cupel {
 
 namespace {
 
-// False where a score is NaN. What was pruned before goes first, whatever its score.
+// What was pruned before goes first, whatever its score.
 CUPEL_CLONES
-bool make_scores(const float* weight, const float* scale, const bool* kept, float* scores,
+void make_scores(const float* weight, const float* scale, const bool* kept, float* scores,
                  int64_t size) {
   for (int64_t i = 0; i < size; ++i) scores[i] = std::fabs(weight[i]) * scale[i];
   if (kept) {
@@ -26,9 +25,6 @@ bool make_scores(const float* weight, const float* scale, const bool* kept, floa
       scores[i] = kept[i] ? scores[i] : -std::numeric_limits<float>::infinity();
     }
   }
-  int32_t bad = 0;
-  for (int64_t i = 0; i < size; ++i) bad |= scores[i] != scores[i];
-  return bad == 0;
 }
 
 CUPEL_CLONES
@@ -57,13 +53,9 @@ PrunedRows prune_rows(const torch::Tensor& weight, const torch::Tensor& scale,
     for (int64_t row = begin; row < end; ++row) {
       const int64_t at = row * columns;
       const bool* old = marks ? marks + at : nullptr;
-      if (!make_scores(from + at, factors, old, scores.data(), columns)) {
-        int64_t bad = 0;
-        while (!std::isnan(scores[bad])) ++bad;
-        throw NumericalError(c10::str("[keep_mask] scores must not be NaN. Got one at row ", row,
-                                      ", column ", bad, name.empty() ? "" : " in ", name,
-                                      "; look at what the criterion divides by."));
-      }
+      make_scores(from + at, factors, old, scores.data(), columns);
+      const int64_t nan = find_nan(scores.data(), columns);
+      if (nan >= 0) refuse_nan_score(row, nan, name);
       if (rule.m > 0) {
         keep_all_but_lowest_of_m(scores.data(), keep + at, columns / rule.m, rule.m,
                                  rule.m - rule.n, rule.lower_first);

@@ -22,6 +22,9 @@ struct RowRule {
 RowRule row_rule(const Pattern& pattern, at::IntArrayRef shape, Rules rules,
                  const std::string& name);
 
+/// Throws the NumericalError of a score that is NaN; `name` is the layer.
+[[noreturn]] void refuse_nan_score(int64_t row, int64_t column, const std::string& name);
+
 struct PrunedRows {
   torch::Tensor mask;    ///< [out, in] bool
   torch::Tensor weight;  ///< [out, in] float32, zero where the mask is false

@@ -9,7 +9,6 @@
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <cmath>
 
 #include "cupel/core/parallel.h"
 #include "cupel/core/progress.h"
@@ -20,8 +19,7 @@ namespace {
 
 constexpr int64_t kPanel = 4 * kFactorTile;
 
-template <typename Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // Rows that one thread takes at a time, above a panel that begins at row `begin`.
 int64_t rows_a_task(int64_t begin) { return begin >= 2048 ? 256 : kFactorTile; }
@@ -163,8 +161,8 @@ torch::Tensor upper_inverse(const torch::Tensor& upper) {
   auto inverse = identity;
   const auto packed = wide.contiguous();
   const int64_t n = packed.size(0);
-  const Eigen::Map<const Matrix<double>> from(packed.const_data_ptr<double>(), n, n);
-  Eigen::Map<Matrix<double>> to(inverse.mutable_data_ptr<double>(), n, n);
+  const Eigen::Map<const Matrix> from(packed.const_data_ptr<double>(), n, n);
+  Eigen::Map<Matrix> to(inverse.mutable_data_ptr<double>(), n, n);
   from.triangularView<Eigen::Upper>().solveInPlace(to);
   return inverse.to(upper.scalar_type());
 }
