@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/clones.h"
+#include "core/large_tensor.h"
 #include "core/scan.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -115,8 +116,8 @@ InputStats::InputStats(int64_t columns, Needs needs) : columns_(columns), needs_
   if (includes(needs_, Needs::sum)) sum_ = at::zeros({columns}, options);
   if (includes(needs_, Needs::sq_norm)) sq_norm_ = at::zeros({columns}, options);
   if (includes(needs_, Needs::gram)) {
-    gram_ =
-        at::zeros({columns, columns}, options.dtype(columns <= kNarrow ? at::kDouble : at::kFloat));
+    gram_ = large_zeros({columns, columns},
+                        options.dtype(columns <= kNarrow ? at::kDouble : at::kFloat));
   }
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "checkpoint/decode_rows.h"
 #include "core/clones.h"
+#include "core/large_tensor.h"
 #include "core/scan.h"
 #include "cupel/checkpoint/safetensors.h"
 #include "cupel/core/check.h"
@@ -43,14 +45,14 @@ void decode(const uint8_t* codes, float zero, float scale, float* to, int64_t si
   for (int64_t i = 0; i < size; ++i) to[i] = (static_cast<float>(codes[i]) - zero) * scale;
 }
 
-// The same without a matrix of scales and one of zeros.
-torch::Tensor row_by_row(const Quantized& quantized) {
+}  // namespace
+
+void decode_rows(const Quantized& quantized, const torch::Tensor& weight) {
   const auto codes = quantized.codes.contiguous();
   const auto scales = quantized.scales.to(torch::kFloat32).contiguous();
   const auto zeros = quantized.zeros.to(torch::kFloat32).contiguous();
   const auto index = quantized.group_index.to(torch::kInt32).contiguous();
   const int64_t rows = codes.size(0), columns = codes.size(1), groups = scales.size(1);
-  auto weight = torch::empty({rows, columns}, codes.options().dtype(torch::kFloat32));
   float* to = weight.mutable_data_ptr<float>();
   const int32_t* group = index.const_data_ptr<int32_t>();
   parallel_for(rows, std::max<int64_t>(1, 65536 / columns), [&](int64_t begin, int64_t end) {
@@ -67,10 +69,7 @@ torch::Tensor row_by_row(const Quantized& quantized) {
       }
     }
   });
-  return weight;
 }
-
-}  // namespace
 
 torch::Tensor dequantize(const Quantized& quantized) {
   check_quantized(quantized, "dequantize");
@@ -83,7 +82,11 @@ torch::Tensor dequantize(const Quantized& quantized) {
   const int64_t largest = codes.max().item<int64_t>();
   check(largest < (int64_t{1} << bits), "dequantize", "codes must be below 2^", bits, ". Got ",
         largest, ".");
-  if (codes.is_cpu()) return row_by_row(quantized);
+  if (codes.is_cpu()) {  // without a matrix of scales and one of zeros
+    auto weight = large_empty(codes.sizes(), codes.options().dtype(torch::kFloat32));
+    decode_rows(quantized, weight);
+    return weight;
+  }
   const auto scale = scales.to(torch::kFloat32).index_select(1, group_index);
   const auto zero = zeros.to(torch::kFloat32).index_select(1, group_index);
   return codes.to(torch::kFloat32).sub_(zero).mul_(scale);

@@ -11,10 +11,14 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
+#include "checkpoint/decode_rows.h"
+#include "compress/block_selection.h"
 #include "compress/hessian_factor.h"
 #include "compress/sweep_block.h"
 #include "core/clones.h"
+#include "core/large_tensor.h"
 #include "cupel/core/check.h"
 #include "cupel/core/parallel.h"
 #include "cupel/core/progress.h"
@@ -55,22 +59,24 @@ class Sweeper {
         on_cpu_(sweep.weight.is_cpu()),
         factor_dtype_(sweep.factor.scalar_type()) {
     const auto options = sweep.weight.options();
-    change_ = at::empty_like(sweep.weight, at::MemoryFormat::Contiguous);
+    change_ = large_empty(sweep.weight.sizes(), options);
     loss_ = at::zeros({rows_}, options.dtype(at::kDouble));
     diagonal_ = sweep.factor.diagonal().to(at::kFloat).contiguous();
     spread_ = at::empty({rows_, std::min(panel_, columns_)}, options.dtype(factor_dtype_));
     reached_ = at::empty({rows_, block_}, options);
     invert_blocks();
-    masked_ = sweep.keep.defined() || sweep.select || sweep.m > 0;
+    masked_ = sweep.keep.defined() || sweep.select || sweep.count || sweep.m > 0;
     if (masked_) {
       const auto bools = options.dtype(at::kBool);
       if (sweep.keep.defined()) {
         result_.mask = sweep.keep.clone(at::MemoryFormat::Contiguous);
-      } else {  // select() says it all
+      } else {
+        const bool told = sweep.select || sweep.count;  // what stays, for every weight
         result_.mask =
-            sweep.select ? at::empty({rows_, columns_}, bools) : at::ones({rows_, columns_}, bools);
+            told ? at::empty({rows_, columns_}, bools) : at::ones({rows_, columns_}, bools);
       }
     }
+    if (sweep.count) selection_.emplace(rows_, block_, rows_a_tile(rows_), sweep.name);
     if (sweep.grid.bits > 0) make_grids();
   }
 
@@ -85,6 +91,7 @@ class Sweeper {
       for_rows([&](int64_t row, int64_t last) {
         for (int64_t at = begin; at < end; at += block_) {
           reach(begin, at, row, last);
+          fit_rows(at, row, last);
           treat(task_of(at), row, last);
         }
       });
@@ -93,7 +100,7 @@ class Sweeper {
     const auto rows = loss_.cpu();
     const double* from = rows.const_data_ptr<double>();
     result_.loss = std::accumulate(from, from + rows_, 0.0) / 2;
-    if (sweep_.grid.bits == 0) result_.weight = treated();
+    result_.weight = sweep_.grid.bits == 0 ? treated() : decoded();
     return std::move(result_);
   }
 
@@ -104,7 +111,14 @@ class Sweeper {
     return std::max(sweep.m, sweep.block / sweep.m * sweep.m);
   }
 
-  bool asks_between_blocks() const { return sweep_.select || group_ > 0; }
+  // Whether something looks at all rows of a block at once.
+  bool asks_between_blocks() const {
+    return sweep_.select || selection_ || (group_ > 0 && !fits_by_rows());
+  }
+
+  bool fits_by_rows() const {
+    return on_cpu_ && sweep_.grid.fit_rows && group_ > 0 && block_ % group_ == 0;
+  }
 
   // body(first row, last row), each on one thread; on other devices all rows at once.
   template <typename Body>
@@ -133,6 +147,15 @@ class Sweeper {
     parallel_for(rows_ * columns_, 1 << 16, [&](int64_t begin, int64_t end) {
       subtract_change(weight + begin, change + begin, kept ? kept + begin : nullptr, end - begin);
     });
+    return change_;
+  }
+
+  // What the codes stand for, on the CPU in the memory of the changes.
+  torch::Tensor decoded() const {
+    const Quantized quantized{result_.codes, result_.scales, result_.zeros.to(at::kInt),
+                              result_.group_index, sweep_.grid.bits};
+    if (!on_cpu_) return dequantize(quantized);
+    decode_rows(quantized, change_);
     return change_;
   }
 
@@ -167,7 +190,7 @@ class Sweeper {
       result_.group_index = grid.group_index.to(at::kInt);
       return;
     }
-    group_ = grid.group == 0 ? columns_ : grid.group;
+    group_ = grid.group == 0 ? columns_ : std::min(columns_, grid.group);
     const int64_t groups = (columns_ + group_ - 1) / group_;
     result_.scales = at::empty({rows_, groups}, options);
     result_.zeros = at::empty({rows_, groups}, options);
@@ -235,12 +258,33 @@ class Sweeper {
     }
   }
 
+  // The grids of the block at `begin`, for rows [row, last).
+  void fit_rows(int64_t begin, int64_t row, int64_t last) const {
+    if (group_ == 0) return;
+    const int64_t end = std::min(columns_, begin + block_), groups = result_.scales.size(1);
+    for (int64_t from = begin; from < end; from += group_) {
+      const int64_t to = std::min(end, from + group_), first = row * groups + from / group_;
+      const auto reached = reached_.slice(0, row, last).slice(1, from - begin, to - begin);
+      sweep_.grid.fit_rows({from, to, reached, {}}, row,
+                           result_.scales.mutable_data_ptr<float>() + first,
+                           result_.zeros.mutable_data_ptr<float>() + first, groups);
+    }
+  }
+
   void run_block(int64_t panel, int64_t begin) {
     still_working();
     const int64_t end = std::min(columns_, begin + block_);
-    for_rows([&](int64_t row, int64_t last) { reach(panel, begin, row, last); });
     const auto reached = reached_.slice(1, 0, end - begin);
+    if (selection_) selection_->begin(end - begin);
+    for_rows([&](int64_t row, int64_t last) {
+      reach(panel, begin, row, last);
+      if (!selection_) return;
+      selection_->score(reached, sweep_.importance.slice(0, begin, end),
+                        sweep_.keep.defined() ? result_.mask.slice(1, begin, end) : sweep_.keep,
+                        row, last);
+    });
     if (group_ > 0) fit_grids(begin, end, reached);
+    if (selection_) selection_->choose(sweep_.count(begin, end));
     if (sweep_.select) {
       const auto factor = sweep_.factor.slice(0, begin, end).slice(1, begin, end);
       const auto chosen = sweep_.select({begin, end, reached, factor});
@@ -252,7 +296,10 @@ class Sweeper {
       }
     }
     const BlockTask task = task_of(begin);
-    for_rows([&](int64_t row, int64_t last) { treat(task, row, last); });
+    for_rows([&](int64_t row, int64_t last) {
+      if (selection_) selection_->write(task.mask, row, last);
+      treat(task, row, last);
+    });
   }
 
   BlockTask task_of(int64_t begin) const {
@@ -300,6 +347,7 @@ class Sweeper {
   torch::Tensor loss_;                   // [out] float64, sum of e^2
   int64_t group_ = 0;                    // columns a grid when grids are fitted on the way
   bool masked_ = false;
+  std::optional<BlockSelection> selection_;
   SweepResult result_;
 };
 
@@ -320,6 +368,9 @@ SweepResult column_sweep(const ColumnSweep& sweep) {
   check(sweep.block >= 1, here, "a block has at least one column. Got ", sweep.block, ".");
   check(sweep.m == 0 || columns % sweep.m == 0, here, "columns must be a multiple of ", sweep.m,
         ". Got weight ", weight.sizes(), ".");
+  check(!sweep.count ||
+            (weight.is_cpu() && sweep.importance.defined() && sweep.importance.size(0) == columns),
+        here, "weights are counted off on the CPU, with one importance a column.");
   check(sweep.m == 0 || (sweep.importance.defined() && sweep.importance.size(0) == columns), here,
         "n:m needs one importance a column.");
   const at::NoGradGuard no_grad;

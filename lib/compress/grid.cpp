@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include "compress/min_max_rows.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
 
@@ -18,18 +19,30 @@ torch::Dtype scale_dtype(const std::string& name) {
                               "'.");
 }
 
+[[noreturn]] void refuse(const std::string& rule, float value, int64_t row, const Grid& grid,
+                         const std::string& name) {
+  throw NumericalError(c10::str("[Grid] ", rule, ". Got ", value, " from quantizer '", grid.clip,
+                                "' in row ", row, name.empty() ? "" : " of ", name,
+                                "; try scale_dtype=\"float32\" or another clip."));
+}
+
+std::string scale_rule(const Grid& grid) {
+  return "scales must be positive and finite in " + grid.scale_dtype;
+}
+
 // Throws unless `good` [out] holds for what a quantizer returned in every row.
 void check_rows(const torch::Tensor& good, const torch::Tensor& values, const std::string& rule,
                 const Grid& grid, const std::string& name) {
   if (good.all().item<bool>()) return;
   const int64_t row = good.logical_not().nonzero()[0][0].item<int64_t>();
-  throw NumericalError(c10::str("[Grid] ", rule, ". Got ", values[row].item<float>(),
-                                " from quantizer '", grid.clip, "' in row ", row,
-                                name.empty() ? "" : " of ", name,
-                                "; try scale_dtype=\"float32\" or another clip."));
+  refuse(rule, values[row].item<float>(), row, grid, name);
 }
 
 }  // namespace
+
+void refuse_scale(float scale, int64_t row, const Grid& grid, const std::string& name) {
+  refuse(scale_rule(grid), scale, row, grid, name);
+}
 
 Registry<Quantizer>& quantizers() {
   // Never destroyed: an entry may hold a Python callable, and the interpreter ends first.
@@ -69,8 +82,7 @@ GridValues fit_grid(const GridRequest& request, const std::string& name) {
   }
   values.scales = stored.to(at::kFloat);
   check_rows(at::logical_and(values.scales > 0, at::isfinite(values.scales)), exact,
-             "scales must be positive and finite in " + request.grid.scale_dtype, request.grid,
-             name);
+             scale_rule(request.grid), request.grid, name);
   const auto zeros = values.zeros.to(at::kFloat);
   check_rows(zeros == at::round(zeros), zeros, "zeros are whole numbers", request.grid, name);
   // Beyond its ends a grid has no code for zero: the nearest end is what is left.

@@ -4,13 +4,15 @@
 
 namespace cupel {
 
-void set_quantized(const LayerTask& task, const Quantized& quantized, LayerResult& result) {
+void set_quantized(const LayerTask& task, const Quantized& quantized, const torch::Tensor& decoded,
+                   LayerResult& result) {
   result.codes = quantized.codes;
   result.scales = quantized.scales;
   result.zeros = quantized.zeros;
   result.group_index = quantized.group_index;
   result.bits = quantized.bits;
-  result.weight = dequantize(quantized).to(task.weight.scalar_type());
+  const auto weight = decoded.defined() ? decoded : dequantize(quantized);
+  result.weight = weight.to(task.weight.scalar_type());
 }
 
 void count_packed(const Grid& grid, LayerResult& result) {

@@ -6,8 +6,9 @@
 namespace cupel {
 
 /// Puts a quantized weight into a result: codes, grids and the weight that they stand for, in the
-/// dtype of the task's weight.
-void set_quantized(const LayerTask& task, const Quantized& quantized, LayerResult& result);
+/// dtype of the task's weight. `decoded` is that weight in float32 where it is known, or undefined.
+void set_quantized(const LayerTask& task, const Quantized& quantized, const torch::Tensor& decoded,
+                   LayerResult& result);
 
 /// packed_bytes of a result on `grid`: scales in the dtype they are stored in, zero points only
 /// where the grid has them. After finish_result().

@@ -37,7 +37,7 @@ LayerResult Rtn::compress(const LayerTask& task) const {
   if (task.mask.defined()) weight = at::where(task.mask, weight, at::zeros_like(weight));
   LayerResult result;
   result.mask = task.mask;
-  set_quantized(task, quantize(weight, grid_, options_.rules, task.name), result);
+  set_quantized(task, quantize(weight, grid_, options_.rules, task.name), {}, result);
   finish_result(task, result);
   count_packed(grid_, result);
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - start;

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
+#include "compress/score_key.h"
 #include "core/clones.h"
 #include "cupel/core/parallel.h"
 
@@ -19,25 +19,7 @@ constexpr int kBinBits = 11;
 constexpr int kBins = 1 << kBinBits;
 constexpr int kShift = 32 - kBinBits;
 
-// An unsigned integer in the order of the floats.
-inline __attribute__((always_inline)) uint32_t key_of(float score) {
-  uint32_t bits;
-  std::memcpy(&bits, &score, sizeof(bits));
-  const uint32_t positive = bits | 0x80000000u, negative = ~bits;
-  const uint32_t key = static_cast<int32_t>(bits) < 0 ? negative : positive;
-  return bits == 0x80000000u ? 0x80000000u : key;
-}
-
-struct Threshold {
-  uint32_t key = 0;   // of the last score to go
-  int64_t below = 0;  // how many are less
-  int64_t equal = 0;  // how many are equal
-};
-
-struct Bin {
-  uint32_t number = 0;
-  int64_t below = 0;  // scores in the bins before
-};
+}  // namespace
 
 Bin find_bin(const int64_t* histogram, int64_t index) {
   Bin bin;
@@ -45,13 +27,12 @@ Bin find_bin(const int64_t* histogram, int64_t index) {
   return bin;
 }
 
-// The score at `index` (>= 0) of the sorted keys, which are used up.
-Threshold threshold_of(std::vector<uint32_t>& keys, int64_t index) {
+Threshold threshold_of(std::vector<uint32_t>& keys, int64_t index, int known) {
   // A second look at the bits that follow, where there is much to sort out.
   int64_t below = 0;
   if (keys.size() > 4096) {
     std::vector<int64_t> histogram(kBins, 0);
-    constexpr int shift = kShift - kBinBits;
+    const int shift = 32 - known - kBinBits;
     for (const uint32_t key : keys) ++histogram[(key >> shift) & (kBins - 1)];
     const Bin bin = find_bin(histogram.data(), index);
     std::erase_if(keys, [&](uint32_t key) { return ((key >> shift) & (kBins - 1)) != bin.number; });
@@ -69,6 +50,8 @@ Threshold threshold_of(std::vector<uint32_t>& keys, int64_t index) {
   return found;
 }
 
+namespace {
+
 struct Scratch {
   std::vector<int64_t> histogram = std::vector<int64_t>(kBins);
   std::vector<uint32_t> keys;
@@ -79,7 +62,7 @@ Scratch& scratch() {
   return memory;
 }
 
-Threshold threshold_of(const float* scores, int64_t size, int64_t index) {
+Threshold threshold_in(const float* scores, int64_t size, int64_t index) {
   if (size <= kChunk) {
     auto& [histogram, keys] = scratch();
     std::fill(histogram.begin(), histogram.end(), 0);
@@ -93,7 +76,7 @@ Threshold threshold_of(const float* scores, int64_t size, int64_t index) {
       next += (key >> kShift) == bin.number;
     }
     keys.resize(next - keys.data());
-    Threshold found = threshold_of(keys, index - bin.below);
+    Threshold found = threshold_of(keys, index - bin.below, kBinBits);
     found.below += bin.below;
     return found;
   }
@@ -122,7 +105,7 @@ Threshold threshold_of(const float* scores, int64_t size, int64_t index) {
       if ((key >> kShift) == bin.number) keys[place++] = key;
     }
   });
-  Threshold found = threshold_of(keys, index - bin.below);
+  Threshold found = threshold_of(keys, index - bin.below, kBinBits);
   found.below += bin.below;
   return found;
 }
@@ -154,7 +137,7 @@ void keep_all_but_lowest(const float* scores, bool* keep, int64_t size, int64_t 
     std::fill(keep, keep + size, count <= 0);
     return;
   }
-  const Threshold last = threshold_of(scores, size, count - 1);
+  const Threshold last = threshold_in(scores, size, count - 1);
   keep_above(scores, keep, size, last.key);
   int64_t stay = last.equal - (count - last.below);  // of the equal ones
   for (int64_t k = 0; k < size && stay > 0; ++k) {
@@ -188,7 +171,7 @@ void keep_all_but_lowest_of_m(const float* scores, bool* keep, int64_t groups, i
 }
 
 void keep_above_sorted(const float* scores, bool* keep, int64_t size, int64_t index) {
-  keep_above(scores, keep, size, threshold_of(scores, size, index).key);
+  keep_above(scores, keep, size, threshold_in(scores, size, index).key);
 }
 
 int64_t find_nan(const float* scores, int64_t size) {

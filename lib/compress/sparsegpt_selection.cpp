@@ -94,6 +94,20 @@ std::string select_weights(const Pattern& pattern, const SparseGptOptions& optio
     sweep.lower_first = options.rules == Rules::published;
     return "";
   }
+  // The published rule compares squares, and rows by themselves are another matter.
+  const bool by_block =
+      pattern.scope != Scope::row && (options.rules == Rules::exact || pattern.count >= 0);
+  if (by_block && sweep.weight.is_cpu()) {
+    sweep.name = task.name;
+    sweep.count = [&pattern, rows = sweep.weight.size(0), all = sweep.weight.size(1)](int64_t begin,
+                                                                                      int64_t end) {
+      const auto up_to = [&](int64_t columns) {
+        return cumulative(pattern.sparsity, pattern.count, rows, columns, all);
+      };
+      return up_to(end) - up_to(begin);
+    };
+    return "compared by block";
+  }
   sweep.select = [&pattern, &options, &task,
                   importance = sweep.importance](const SweepColumns& at) {
     const auto scores = at.weight.abs().mul_(importance.slice(0, at.begin, at.end));

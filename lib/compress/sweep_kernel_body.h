@@ -17,7 +17,8 @@ typedef float Half __attribute__((vector_size(2 * kWidth), may_alias));
 typedef double Wide __attribute__((vector_size(4 * kWidth), may_alias));
 typedef float Four __attribute__((vector_size(16), may_alias));
 typedef float LooseFour __attribute__((vector_size(16), may_alias, aligned(4)));
-typedef int32_t FourPlaces __attribute__((vector_size(16)));
+typedef float AnyFour __attribute__((vector_size(16), may_alias, aligned(1)));
+typedef int32_t FourIntegers __attribute__((vector_size(16), may_alias));
 
 // Of every column of the tile.
 struct Tile {
@@ -44,14 +45,14 @@ inline Vector select(Integers which, Vector yes, Vector no) {
 
 // Four rows of four columns the other way round.
 inline void transpose(Four* block) {
-  const Four a = __builtin_shuffle(block[0], block[1], FourPlaces{0, 4, 1, 5});
-  const Four b = __builtin_shuffle(block[2], block[3], FourPlaces{0, 4, 1, 5});
-  const Four c = __builtin_shuffle(block[0], block[1], FourPlaces{2, 6, 3, 7});
-  const Four d = __builtin_shuffle(block[2], block[3], FourPlaces{2, 6, 3, 7});
-  block[0] = __builtin_shuffle(a, b, FourPlaces{0, 1, 4, 5});
-  block[1] = __builtin_shuffle(a, b, FourPlaces{2, 3, 6, 7});
-  block[2] = __builtin_shuffle(c, d, FourPlaces{0, 1, 4, 5});
-  block[3] = __builtin_shuffle(c, d, FourPlaces{2, 3, 6, 7});
+  const Four a = __builtin_shuffle(block[0], block[1], FourIntegers{0, 4, 1, 5});
+  const Four b = __builtin_shuffle(block[2], block[3], FourIntegers{0, 4, 1, 5});
+  const Four c = __builtin_shuffle(block[0], block[1], FourIntegers{2, 6, 3, 7});
+  const Four d = __builtin_shuffle(block[2], block[3], FourIntegers{2, 6, 3, 7});
+  block[0] = __builtin_shuffle(a, b, FourIntegers{0, 1, 4, 5});
+  block[1] = __builtin_shuffle(a, b, FourIntegers{2, 3, 6, 7});
+  block[2] = __builtin_shuffle(c, d, FourIntegers{0, 1, 4, 5});
+  block[3] = __builtin_shuffle(c, d, FourIntegers{2, 3, 6, 7});
 }
 
 void load_weights(const SweepRows& from, int64_t row, const Tile& tile) {
@@ -105,30 +106,82 @@ void store_change(const SweepRows& to, int64_t row, const Tile& tile) {
   }
 }
 
+// Sixteen columns of bytes are four words a row, which change between rows and lanes as floats do. The
+// first column is the lowest byte of its word.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
+constexpr int64_t kBytes = 16;
+
 void load_mask(const SweepRows& from, int64_t row, const Tile& tile) {
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    const int64_t there = lane < tile.rows ? lane : tile.rows - 1;
-    const bool* mask = from.mask + (row + there) * from.mask_stride;
-    for (int64_t i = 0; i < from.columns; ++i) {
-      tile.kept[i * kLanes + lane] = -static_cast<int32_t>(mask[i]);
+  for (int64_t lane = 0; lane < kLanes; lane += 4) {
+    const bool* rows[4];
+    for (int k = 0; k < 4; ++k) {
+      const int64_t there = lane + k < tile.rows ? lane + k : tile.rows - 1;
+      rows[k] = from.mask + (row + there) * from.mask_stride;
+    }
+    int64_t i = 0;
+    for (; i + kBytes <= from.columns; i += kBytes) {
+      Four block[4];
+      for (int k = 0; k < 4; ++k) block[k] = *reinterpret_cast<const AnyFour*>(rows[k] + i);
+      transpose(block);
+      for (int64_t c = 0; c < kBytes; ++c) {
+        const FourIntegers word = reinterpret_cast<FourIntegers>(block[c / 4]);
+        const FourIntegers kept = -((word >> static_cast<int>(8 * (c % 4))) & 1);
+        *reinterpret_cast<FourIntegers*>(tile.kept + (i + c) * kLanes + lane) = kept;
+      }
+    }
+    for (; i < from.columns; ++i) {
+      for (int k = 0; k < 4; ++k)
+        tile.kept[i * kLanes + lane + k] = -static_cast<int32_t>(rows[k][i]);
+    }
+  }
+}
+
+// byte(column, part) is what goes to `to`, in the lanes of one vector.
+template <typename Byte>
+inline void store_bytes(uint8_t* to, int64_t stride, int64_t columns, int64_t rows,
+                        const Byte& byte) {
+  int64_t i = 0;
+  for (; i + kBytes <= columns; i += kBytes) {
+    for (int part = 0; part < kVectors; ++part) {
+      Integers words[4];
+      for (int w = 0; w < 4; ++w) {
+        const int64_t c = i + 4 * w;
+        words[w] = byte(c, part) | byte(c + 1, part) << 8 | byte(c + 2, part) << 16 |
+                   byte(c + 3, part) << 24;
+      }
+      const float* word = reinterpret_cast<const float*>(words);
+      for (int64_t lane = 0; lane < kWidth; lane += 4) {
+        Four block[4];
+        for (int w = 0; w < 4; ++w) {
+          block[w] = *reinterpret_cast<const Four*>(word + w * kWidth + lane);
+        }
+        transpose(block);
+        for (int64_t k = 0; k < 4; ++k) {
+          const int64_t there = part * kWidth + lane + k;
+          if (there < rows) *reinterpret_cast<AnyFour*>(to + there * stride + i) = block[k];
+        }
+      }
+    }
+  }
+  for (; i < columns; ++i) {
+    for (int64_t there = 0; there < rows; ++there) {
+      to[there * stride + i] =
+          static_cast<uint8_t>(byte(i, static_cast<int>(there / kWidth))[there % kWidth]);
     }
   }
 }
 
 void store_mask(const SweepRows& to, int64_t row, const Tile& tile) {
-  for (int64_t lane = 0; lane < tile.rows; ++lane) {
-    bool* mask = to.mask + (row + lane) * to.mask_stride;
-    for (int64_t i = 0; i < to.columns; ++i) mask[i] = tile.kept[i * kLanes + lane] != 0;
-  }
+  uint8_t* mask = reinterpret_cast<uint8_t*>(to.mask + row * to.mask_stride);
+  store_bytes(mask, to.mask_stride, to.columns, tile.rows,
+              [&](int64_t i, int part) { return at(tile.kept, i, part) & 1; });
 }
 
 void store_codes(const SweepRows& to, int64_t row, const Tile& tile) {
-  for (int64_t lane = 0; lane < tile.rows; ++lane) {
-    uint8_t* codes = to.codes + (row + lane) * to.codes_stride;
-    for (int64_t i = 0; i < to.columns; ++i) {
-      codes[i] = static_cast<uint8_t>(static_cast<int32_t>(tile.code[i * kLanes + lane]));
-    }
-  }
+  uint8_t* codes = to.codes + row * to.codes_stride;
+  store_bytes(codes, to.codes_stride, to.columns, tile.rows, [&](int64_t i, int part) {
+    return __builtin_convertvector(at(tile.code, i, part), Integers);
+  });
 }
 
 // Columns j to j + kCount take up the errors of the columns [from, to).
@@ -255,8 +308,22 @@ void add_loss(const SweepRows& rows, int64_t row, const Tile& tile) {
   for (int64_t lane = 0; lane < tile.rows; ++lane) rows.loss[row + lane] += lanes[lane];
 }
 
+// Asks for what the tile will need when it is stored: it lies far apart and arrives meanwhile.
+void fetch(const SweepRows& rows, int64_t row, const Tile& tile) {
+  constexpr int64_t kLine = 16;  // floats
+  for (int64_t lane = 0; lane < tile.rows; ++lane) {
+    const float* original = rows.original + (row + lane) * rows.original_stride;
+    const float* change = rows.change + (row + lane) * rows.change_stride;
+    for (int64_t i = 0; i < rows.columns; i += kLine) {
+      __builtin_prefetch(original + i, 0, 2);
+      __builtin_prefetch(change + i, 1, 2);
+    }
+  }
+}
+
 template <bool kGrid, bool kMask>
 void run_tile(const SweepRows& rows, int64_t row, const Tile& tile) {
+  fetch(rows, row, tile);
   load_weights(rows, row, tile);
   if (kMask) load_mask(rows, row, tile);
   LaneGrid grid;

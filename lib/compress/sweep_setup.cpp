@@ -3,11 +3,15 @@
 #include <ATen/Functions.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "compress/grid_result.h"
+#include "compress/min_max_rows.h"
+#include "compress/quantizers/range.h"
 #include "core/scan.h"
 #include "cupel/core/error.h"
+#include "cupel/core/parallel.h"
 
 namespace cupel {
 
@@ -26,6 +30,13 @@ torch::Tensor scaled(const torch::Tensor& x, double power) {
   const int exponent = std::ilogb(power), half = exponent / 2;
   if (exponent == 0) return x;
   return x * std::ldexp(1.0, half) * std::ldexp(1.0, exponent - half);
+}
+
+RowsToFit rows_of(const torch::Tensor& weight) {
+  return {.weight = weight.const_data_ptr<float>(),
+          .stride = weight.stride(0),
+          .rows = weight.size(0),
+          .columns = weight.size(1)};
 }
 
 }  // namespace
@@ -76,6 +87,11 @@ torch::Tensor SweepSetup::in_order(const torch::Tensor& tensor) const {
   return tensor.index_select(tensor.dim() - 1, made_.order);
 }
 
+// Whether a row's grid follows from its own weights by the rule of min_max, which needs no tensors.
+bool SweepSetup::fits_rows_alone(const Grid& grid) const {
+  return weight_.is_cpu() && unit_ == 1.0 && quantizers().get(grid.clip).target<MinMax>();
+}
+
 SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torch::Tensor& weight,
                            const torch::Tensor& keep) const {
   const int64_t columns = weight_.size(1);
@@ -96,9 +112,41 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
                                        : at.weight;
       return fit(part, at.factor);
     };
+    if (!fits_rows_alone(grid)) return made;
+    const auto kept = keep.defined() ? keep.contiguous() : keep;
+    made.fit_rows = [=, name = name_](const SweepColumns& at, int64_t row, float* scales,
+                                      float* zeros, int64_t stride) {
+      RowsToFit rows = rows_of(at.weight);
+      if (kept.defined()) {
+        rows.keep = kept.const_data_ptr<bool>() + row * columns + at.begin;
+        rows.keep_stride = columns;
+      }
+      fit_min_max(rows, grid, rules, {scales, zeros, stride}, row, name);
+    };
     return made;
   }
   const int64_t groups = (columns + width - 1) / width;
+  made.group_index =
+      at::floor_divide(in_order(at::arange(columns, weight.options().dtype(at::kLong))), width);
+  if (fits_rows_alone(grid)) {
+    const int64_t rows = weight.size(0);
+    const auto whole = weight.contiguous();
+    made.scales = at::empty({rows, groups}, weight.options());
+    made.zeros = at::empty({rows, groups}, weight.options());
+    float* scales = made.scales.mutable_data_ptr<float>();
+    float* zeros = made.zeros.mutable_data_ptr<float>();
+    parallel_for(rows, 16, [&](int64_t row, int64_t last) {
+      for (int64_t g = 0; g < groups; ++g) {
+        RowsToFit part = rows_of(whole);
+        part.weight += row * columns + g * width;
+        part.rows = last - row;
+        part.columns = std::min(columns - g * width, width);
+        const int64_t first = row * groups + g;
+        fit_min_max(part, grid, rules, {scales + first, zeros + first, groups}, row, name_);
+      }
+    });
+    return made;
+  }
   std::vector<torch::Tensor> scales, zeros;
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t begin = g * width, end = std::min(columns, begin + width);
@@ -123,8 +171,6 @@ SweepGrid SweepSetup::grid(const Grid& grid, Rules rules, bool fixed, const torc
   }
   made.scales = at::stack(scales, 1);
   made.zeros = at::stack(zeros, 1);
-  made.group_index =
-      at::floor_divide(in_order(at::arange(columns, weight.options().dtype(at::kLong))), width);
   return made;
 }
 
@@ -137,10 +183,11 @@ LayerResult SweepSetup::finish(const LayerTask& task, const Grid* grid, const Sw
   };
   result.mask = mask;
   if (grid) {
+    // In other units a product may round otherwise, so the codes are decoded anew.
     set_quantized(task,
                   {back(swept.codes), scaled(swept.scales, unit_).contiguous(),
                    swept.zeros.to(at::kInt), back(swept.group_index), grid->bits},
-                  result);
+                  unit_ == 1 ? back(swept.weight) : torch::Tensor(), result);
   } else {
     result.weight = scaled(back(swept.weight), unit_).to(task.weight.scalar_type());
   }

@@ -46,6 +46,8 @@ class SweepSetup {
                      const torch::Tensor& mask) const;
 
  private:
+  bool fits_rows_alone(const Grid& grid) const;
+
   const std::string name_;
   std::string obstacle_;
   bool all_dead_ = false;

@@ -10,6 +10,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 
+#include "core/large_tensor.h"
 #include "cupel/core/parallel.h"
 #include "cupel/core/progress.h"
 
@@ -29,7 +30,7 @@ class Factoring {
   explicit Factoring(const FactorInput& input)
       : input_(input),
         n_(input.matrix.size(0)),
-        upper_(at::zeros({n_, n_}, input.matrix.options().dtype(input.dtype))) {
+        upper_(large_zeros({n_, n_}, input.matrix.options().dtype(input.dtype))) {
     made_.inverses.resize((n_ + kFactorTile - 1) / kFactorTile);
   }
 
@@ -88,9 +89,14 @@ class Factoring {
   // The columns [begin, end) of the matrix, less what the columns to the right account for.
   void bring_up_to_date(int64_t begin, int64_t end) const {
     const auto load = [&](int64_t row, int64_t last, int64_t from) {
-      const auto columns = part(row, last, from, end);
-      columns.copy_(input_.matrix.slice(0, row, last).slice(1, from, end));
-      if (input_.scale != 1) columns.mul_(input_.scale);
+      auto columns = part(row, last, from, end);
+      const auto given = input_.matrix.slice(0, row, last).slice(1, from, end);
+      if (input_.scale != 1 && given.scalar_type() == input_.dtype) {
+        at::mul_out(columns, given, at::scalar_tensor(input_.scale, at::kDouble));
+      } else {
+        columns.copy_(given);
+        if (input_.scale != 1) columns.mul_(input_.scale);
+      }
       if (from == row && input_.diagonal.defined()) {
         columns.diagonal().copy_(input_.diagonal.slice(0, row, last));
       }

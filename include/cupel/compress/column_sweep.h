@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "cupel/compress/grid.h"
@@ -24,6 +25,12 @@ struct SweepGrid {
   int64_t group = 0;  ///< columns a grid, in sweep order; 0 = one grid a row
   /// Called on the calling thread when the first column of a group is reached.
   std::function<GridValues(const SweepColumns&)> fit;
+  /// The same as `fit` for some rows alone, where a row's grid follows from its own weights: `columns` has
+  /// the rows from `row` on (and no factor), and for each of them one scale and one zero are written, `stride`
+  /// apart. May be empty. Else used on the CPU where groups end with their blocks; called on any thread.
+  std::function<void(const SweepColumns& columns, int64_t row, float* scales, float* zeros,
+                     int64_t stride)>
+      fit_rows;
   /// Instead of `fit`: grids known beforehand.
   torch::Tensor scales, zeros;  ///< float32 [out, groups]
   torch::Tensor group_index;    ///< int32 [in], in sweep order
@@ -46,6 +53,11 @@ struct ColumnSweep {
   /// The weights of a block to keep, [out, columns] bool, in addition to `keep`. Called on the
   /// calling thread when the block is reached; may be empty.
   std::function<torch::Tensor(const SweepColumns&)> select;
+  /// Instead of `select`: how many of the weights in the columns [begin, end) go, the lowest by |weight| *
+  /// importance; what `keep` has pruned counts and goes first. Of equal ones the later goes, row by row.
+  /// Only on the CPU; may be empty. `name` is the layer, for messages.
+  std::function<int64_t(int64_t begin, int64_t end)> count;
+  std::string name = {};
   /// n kept of every m columns, chosen when the first of the m is reached by |weight| *
   /// importance; m = 0 for none. `lower_first`: of equal scores the lower column goes first.
   int64_t n = 0, m = 0;
@@ -56,7 +68,7 @@ struct ColumnSweep {
 
 /// What a sweep leaves; in sweep order.
 struct SweepResult {
-  torch::Tensor weight;       ///< [out, in] float32; undefined with a grid: the codes say it
+  torch::Tensor weight;       ///< [out, in] float32; with a grid what the codes stand for
   torch::Tensor mask;         ///< [out, in] bool; undefined when nothing could be pruned
   torch::Tensor codes;        ///< [out, in] uint8, with a grid
   torch::Tensor scales;       ///< [out, groups] float32

@@ -5,11 +5,11 @@
 
 namespace cupel {
 
-Quantizer min_max() {
-  return [](const GridRequest& request) {
-    const auto [low, high] = range_of_rows(request);
-    return grid_of_range(low, high, request.grid);
-  };
+GridValues MinMax::operator()(const GridRequest& request) const {
+  const auto [low, high] = range_of_rows(request);
+  return grid_of_range(low, high, request.grid);
 }
+
+Quantizer min_max() { return MinMax{}; }
 
 }  // namespace cupel

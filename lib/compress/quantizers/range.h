@@ -8,6 +8,11 @@
 
 namespace cupel {
 
+/// The quantizer "min_max".
+struct MinMax {
+  GridValues operator()(const GridRequest& request) const;
+};
+
 /// The grid of 2^bits values that spans [low, high], one row each (float32 [out], low <= 0 <= high).
 /// A flat row gets scale 1.
 GridValues grid_of_range(const torch::Tensor& low, const torch::Tensor& high, const Grid& grid);
