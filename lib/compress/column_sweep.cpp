@@ -62,7 +62,7 @@ class Sweeper {
     change_ = large_empty(sweep.weight.sizes(), options);
     loss_ = at::zeros({rows_}, options.dtype(at::kDouble));
     diagonal_ = sweep.factor.diagonal().to(at::kFloat).contiguous();
-    spread_ = at::empty({rows_, std::min(panel_, columns_)}, options.dtype(factor_dtype_));
+    spread_ = large_empty({rows_, std::min(panel_, columns_)}, options.dtype(factor_dtype_));
     reached_ = at::empty({rows_, block_}, options);
     invert_blocks();
     masked_ = sweep.keep.defined() || sweep.select || sweep.count || sweep.m > 0;
@@ -70,13 +70,12 @@ class Sweeper {
       const auto bools = options.dtype(at::kBool);
       if (sweep.keep.defined()) {
         result_.mask = sweep.keep.clone(at::MemoryFormat::Contiguous);
-      } else {
-        const bool told = sweep.select || sweep.count;  // what stays, for every weight
-        result_.mask =
-            told ? at::empty({rows_, columns_}, bools) : at::ones({rows_, columns_}, bools);
+      } else {  // on the CPU nothing looks at it before it is written
+        result_.mask = on_cpu_ || sweep.select ? large_empty({rows_, columns_}, bools)
+                                               : at::ones({rows_, columns_}, bools);
       }
     }
-    if (sweep.count) selection_.emplace(rows_, block_, rows_a_tile(rows_), sweep.name);
+    if (sweep.count) selection_.emplace(rows_, rows_a_tile(rows_), sweep.name);
     if (sweep.grid.bits > 0) make_grids();
   }
 
@@ -183,7 +182,7 @@ class Sweeper {
   void make_grids() {
     const SweepGrid& grid = sweep_.grid;
     const auto options = sweep_.weight.options();
-    result_.codes = at::empty({rows_, columns_}, options.dtype(at::kByte));
+    result_.codes = large_empty({rows_, columns_}, options.dtype(at::kByte));
     if (!grid.fit) {
       result_.scales = grid.scales.contiguous();
       result_.zeros = grid.zeros.contiguous();
@@ -275,13 +274,13 @@ class Sweeper {
     still_working();
     const int64_t end = std::min(columns_, begin + block_);
     const auto reached = reached_.slice(1, 0, end - begin);
-    if (selection_) selection_->begin(end - begin);
+    if (selection_) {
+      selection_->begin(reached, sweep_.importance.slice(0, begin, end),
+                        sweep_.keep.defined() ? result_.mask.slice(1, begin, end) : sweep_.keep);
+    }
     for_rows([&](int64_t row, int64_t last) {
       reach(panel, begin, row, last);
-      if (!selection_) return;
-      selection_->score(reached, sweep_.importance.slice(0, begin, end),
-                        sweep_.keep.defined() ? result_.mask.slice(1, begin, end) : sweep_.keep,
-                        row, last);
+      if (selection_) selection_->score(row, last);
     });
     if (group_ > 0) fit_grids(begin, end, reached);
     if (selection_) selection_->choose(sweep_.count(begin, end));
@@ -295,9 +294,12 @@ class Sweeper {
         mask.copy_(chosen);
       }
     }
-    const BlockTask task = task_of(begin);
+    BlockTask task = task_of(begin);
+    const bool written = selection_ && selection_->divides_ties();
+    if (written) task.mask_given = true;
+    if (selection_ && !written) task.threshold = selection_->threshold();
     for_rows([&](int64_t row, int64_t last) {
-      if (selection_) selection_->write(task.mask, row, last);
+      if (written) selection_->write(task.mask, row, last);
       treat(task, row, last);
     });
   }
@@ -312,10 +314,12 @@ class Sweeper {
     task.diagonal = diagonal_.slice(0, begin, end);
     task.masked = masked_;
     if (masked_) task.mask = result_.mask.slice(1, begin, end);
+    task.mask_given = sweep_.keep.defined() || sweep_.select;
     task.n = sweep_.n;
     task.m = sweep_.m;
     task.lower_first = sweep_.lower_first;
-    if (sweep_.m > 0) task.importance = sweep_.importance.slice(0, begin, end).contiguous();
+    if (sweep_.m > 0 || sweep_.count)
+      task.importance = sweep_.importance.slice(0, begin, end).contiguous();
     task.loss = loss_;
     task.bits = sweep_.grid.bits;
     if (task.bits > 0) {

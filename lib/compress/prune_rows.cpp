@@ -9,6 +9,7 @@
 
 #include "compress/select_lowest.h"
 #include "core/clones.h"
+#include "core/large_tensor.h"
 #include "cupel/core/parallel.h"
 
 namespace cupel {
@@ -40,7 +41,8 @@ void keep_marked(const float* weight, bool* keep, const bool* kept, float* to, i
 PrunedRows prune_rows(const torch::Tensor& weight, const torch::Tensor& scale,
                       const torch::Tensor& kept, const RowRule& rule, const std::string& name) {
   const int64_t rows = weight.size(0), columns = weight.size(1);
-  PrunedRows made{at::empty({rows, columns}, at::kBool), at::empty({rows, columns}, at::kFloat)};
+  PrunedRows made{large_empty({rows, columns}, at::kBool),
+                  large_empty({rows, columns}, at::kFloat)};
   const auto before = kept.defined() ? kept.contiguous() : kept;
   const bool* marks = kept.defined() ? before.const_data_ptr<bool>() : nullptr;
   const float* from = weight.const_data_ptr<float>();

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "compress/sweep_kernel.h"
 
@@ -15,11 +16,14 @@ struct BlockTask {
   torch::Tensor original;  ///< [out, columns] float32, before the sweep
   torch::Tensor inverse;   ///< U = R^-1 of the block, [columns, columns] float32
   torch::Tensor diagonal;  ///< R_ii, float32 [columns]
-  torch::Tensor mask;      ///< [out, columns] bool, in: what may be kept, out: what was
+  torch::Tensor mask;      ///< [out, columns] bool, out: what was kept
   bool masked = false;     ///< whether anything may be pruned
-  int64_t n = 0, m = 0;    ///< n kept of every m columns; 0 = none
+  bool mask_given = true;  ///< in: mask says what may be kept; else all of it
+  std::optional<int32_t>
+      threshold;         ///< keep only |weight| * importance above it (the integer of its bits)
+  int64_t n = 0, m = 0;  ///< n kept of every m columns; 0 = none
   bool lower_first = false;
-  torch::Tensor importance;     ///< float32 [columns], with n:m
+  torch::Tensor importance;     ///< float32 [columns], with n:m or a threshold
   int64_t bits = 0;             ///< 0 = no grid
   torch::Tensor scales, zeros;  ///< float32 [out, groups]
   torch::Tensor group_index;    ///< int32 [columns]

@@ -25,10 +25,13 @@ void sweep_rows_cpu(const BlockTask& task, int64_t begin, int64_t end, const Swe
   rows.inverse = task.inverse.const_data_ptr<float>();
   rows.diagonal = task.diagonal.const_data_ptr<float>();
   if (task.masked) write(rows.mask, rows.mask_stride, task.mask);
+  rows.mask_given = task.mask_given;
+  rows.by_threshold = task.threshold.has_value();
+  rows.threshold = task.threshold.value_or(0);
   rows.n = task.n;
   rows.m = task.m;
   rows.lower_first = task.lower_first;
-  if (task.m > 0) rows.importance = task.importance.const_data_ptr<float>();
+  if (task.m > 0 || task.threshold) rows.importance = task.importance.const_data_ptr<float>();
   rows.bits = task.bits;
   if (task.bits > 0) {
     read(rows.scales, rows.scales_stride, task.scales);

@@ -16,11 +16,14 @@ struct SweepRows {
   int64_t change_stride = 0;
   const float* inverse = nullptr;   ///< U [columns, columns]
   const float* diagonal = nullptr;  ///< R_ii [columns]
-  bool* mask = nullptr;             ///< in: what may be kept, out: what was; null = all of it
+  bool* mask = nullptr;             ///< out: what was kept; null = all of it
   int64_t mask_stride = 0;
-  int64_t n = 0, m = 0;  ///< n kept of every m columns; 0 = none. Needs a mask.
+  bool mask_given = false;    ///< in: what may be kept; else all of it
+  bool by_threshold = false;  ///< only what scores above `threshold` may be kept
+  int32_t threshold = 0;      ///< |weight| * importance as the integer of its bits
+  int64_t n = 0, m = 0;       ///< n kept of every m columns; 0 = none. Needs a mask.
   bool lower_first = false;
-  const float* importance = nullptr;  ///< [columns], with n:m
+  const float* importance = nullptr;  ///< [columns], with n:m or a threshold
   int64_t bits = 0;                   ///< 0 = no grid
   const float* scales = nullptr;      ///< [rows, all groups]
   const float* zeros = nullptr;

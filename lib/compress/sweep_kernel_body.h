@@ -184,6 +184,25 @@ void store_codes(const SweepRows& to, int64_t row, const Tile& tile) {
   });
 }
 
+// What may be kept before any column is treated.
+void begin_mask(const SweepRows& from, int64_t row, const Tile& tile) {
+  if (from.mask_given) {
+    load_mask(from, row, tile);
+  } else {
+    for (int64_t i = 0; i < from.columns; ++i) {
+      for (int part = 0; part < kVectors; ++part) at(tile.kept, i, part) = Integers{} - 1;
+    }
+  }
+  if (!from.by_threshold) return;
+  for (int64_t i = 0; i < from.columns; ++i) {
+    for (int part = 0; part < kVectors; ++part) {
+      const Integers size = reinterpret_cast<Integers>(at(tile.value, i, part)) & 0x7fffffff;
+      const Vector score = reinterpret_cast<Vector>(size) * from.importance[i];
+      at(tile.kept, i, part) &= reinterpret_cast<Integers>(score) > from.threshold;
+    }
+  }
+}
+
 // Columns j to j + kCount take up the errors of the columns [from, to).
 template <int kCount>
 inline void take_up(const SweepRows& rows, const Tile& tile, int64_t from, int64_t to, int64_t j) {
@@ -325,7 +344,7 @@ template <bool kGrid, bool kMask>
 void run_tile(const SweepRows& rows, int64_t row, const Tile& tile) {
   fetch(rows, row, tile);
   load_weights(rows, row, tile);
-  if (kMask) load_mask(rows, row, tile);
+  if (kMask) begin_mask(rows, row, tile);
   LaneGrid grid;
   const int64_t step = rows.m > 0 ? rows.m : kColumns;
   for (int64_t first = 0; first < rows.columns; first += step) {

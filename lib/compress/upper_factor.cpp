@@ -30,7 +30,7 @@ class Factoring {
   explicit Factoring(const FactorInput& input)
       : input_(input),
         n_(input.matrix.size(0)),
-        upper_(large_zeros({n_, n_}, input.matrix.options().dtype(input.dtype))) {
+        upper_(large_empty({n_, n_}, input.matrix.options().dtype(input.dtype))) {
     made_.inverses.resize((n_ + kFactorTile - 1) / kFactorTile);
   }
 
@@ -107,7 +107,9 @@ class Factoring {
     in_tasks(above + strips, 1, [&](int64_t task, int64_t) {
       if (task < above) return load(task * high, std::min(begin, (task + 1) * high), begin);
       const int64_t row = begin + (task - above) * kFactorTile;
-      load(row, std::min(end, row + kFactorTile), row);
+      const int64_t last = std::min(end, row + kFactorTile);
+      part(row, last, 0, row).zero_();
+      load(row, last, row);
     });
   }
 

@@ -4,6 +4,10 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/util/accumulate.h>
 
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -14,43 +18,84 @@ namespace cupel {
 
 namespace {
 
-// Below it malloc uses memory again that it has had before.
-constexpr size_t kLarge = size_t{32} << 20;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kLarge = 2 * kHugePage;
+constexpr size_t kMostKept = size_t{160} << 20;  // what a solve of 4096 x 4096 lets go
 
-size_t bytes_of(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  const size_t entry = c10::elementSize(c10::typeMetaToScalarType(options.dtype()));
-  return static_cast<size_t>(c10::multiply_integers(sizes)) * entry;
-}
+struct Block {
+  void* begin = nullptr;
+  size_t bytes = 0;
+};
 
-bool is_large(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  return options.device().is_cpu() && bytes_of(sizes, options) >= kLarge;
-}
+void unmap(const Block& block) { munmap(block.begin, block.bytes); }
 
-// Advice: where the system has no huge pages, the small ones do.
-void advise_huge_pages(void* begin, size_t bytes) {
-  const auto first = reinterpret_cast<uintptr_t>(begin);
-  const uintptr_t aligned = (first + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = (first + bytes) / kHugePage * kHugePage;
-  if (end > aligned) madvise(reinterpret_cast<void*>(aligned), end - aligned, MADV_HUGEPAGE);
+// Blocks that are free.
+class Kept {
+ public:
+  // A block of at least `bytes`; begin is null where the system has none.
+  Block take(size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const size_t most = bytes + bytes / 4;
+    const auto fits = std::find_if(blocks_.begin(), blocks_.end(), [&](const Block& block) {
+      return block.bytes >= bytes && block.bytes <= most;
+    });
+    if (fits != blocks_.end()) {
+      const Block found = *fits;
+      blocks_.erase(fits);
+      bytes_ -= found.bytes;
+      return found;
+    }
+    release();
+    Block made{nullptr, (bytes + kHugePage - 1) / kHugePage * kHugePage};
+    made.begin =
+        mmap(nullptr, made.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made.begin == MAP_FAILED) return {};
+    madvise(made.begin, made.bytes, MADV_HUGEPAGE);  // advice: small pages do as well
+    return made;
+  }
+
+  void put(const Block& block) {
+    const std::lock_guard lock(mutex_);
+    if (bytes_ + block.bytes > kMostKept) return unmap(block);
+    blocks_.push_back(block);
+    bytes_ += block.bytes;
+  }
+
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    release();
+  }
+
+ private:
+  void release() {
+    for (const Block& block : blocks_) unmap(block);
+    blocks_.clear();
+    bytes_ = 0;
+  }
+
+  std::mutex mutex_;
+  std::vector<Block> blocks_;
+  size_t bytes_ = 0;
+};
+
+// Never destroyed: a tensor may outlive everything that is static.
+Kept& kept() {
+  static auto* blocks = new Kept;
+  return *blocks;
 }
 
 }  // namespace
 
 torch::Tensor large_empty(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  auto made = at::empty(sizes, options);
-  if (is_large(sizes, options)) advise_huge_pages(made.mutable_data_ptr(), made.nbytes());
-  return made;
+  const size_t entry = c10::elementSize(c10::typeMetaToScalarType(options.dtype()));
+  const size_t bytes = static_cast<size_t>(c10::multiply_integers(sizes)) * entry;
+  if (!options.device().is_cpu() || bytes < kLarge) return at::empty(sizes, options);
+  const Block block = kept().take(bytes);
+  if (!block.begin) return at::empty(sizes, options);  // which says what is wrong
+  return at::from_blob(block.begin, sizes, [block](void*) { kept().put(block); }, options);
 }
 
-torch::Tensor large_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  if (!is_large(sizes, options)) return at::zeros(sizes, options);
-  const size_t bytes = bytes_of(sizes, options);
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return at::zeros(sizes, options);  // which says what is wrong
-  advise_huge_pages(memory, bytes);
-  return at::from_blob(memory, sizes, [bytes](void* at) { munmap(at, bytes); }, options);
-}
+void release_large_memory() { kept().clear(); }
 
 #else
 
@@ -58,10 +103,12 @@ torch::Tensor large_empty(at::IntArrayRef sizes, const at::TensorOptions& option
   return at::empty(sizes, options);
 }
 
-torch::Tensor large_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  return at::zeros(sizes, options);
-}
+void release_large_memory() {}
 
 #endif
+
+torch::Tensor large_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  return large_empty(sizes, options).zero_();
+}
 
 }  // namespace cupel

@@ -4,12 +4,16 @@
 
 namespace cupel {
 
-/// at::empty, in huge pages where the tensor is on the CPU, large, and the system gives them: for 64 MiB
-/// it then clears 32 pages and not 16,384, and products look up fewer addresses.
+/// at::empty. A large tensor on the CPU lies in huge pages where the system has them, in memory that an
+/// earlier one has let go where its size fits: new memory has to be cleared by the kernel, which for a
+/// layer's solve can take a tenth of its time. Up to 160 MiB are kept for that while nobody uses them; what does
+/// not fit the next tensor is given back first, so that the largest memory of a run does not grow.
 torch::Tensor large_empty(at::IntArrayRef sizes, const at::TensorOptions& options);
 
-/// The same as at::zeros. A large one is memory that the system has just cleared, so nothing is written.
-/// It cannot be resized: for the library's own use.
+/// The same as at::zeros.
 torch::Tensor large_zeros(at::IntArrayRef sizes, const at::TensorOptions& options);
+
+/// Gives back all memory that is kept.
+void release_large_memory();
 
 }  // namespace cupel

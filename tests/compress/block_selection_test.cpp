@@ -24,12 +24,16 @@ constexpr int64_t kTile = 32;
 torch::Tensor chosen(const torch::Tensor& weight, const torch::Tensor& importance,
                      const torch::Tensor& keep, int64_t count) {
   const int64_t rows = weight.size(0);
-  BlockSelection selection(rows, weight.size(1) + 3, kTile, "layer");
-  selection.begin(weight.size(1));
+  BlockSelection selection(rows, kTile, "layer");
+  selection.begin(weight, importance, keep);
   for (int64_t row = 0; row < rows; row += kTile) {
-    selection.score(weight, importance, keep, row, std::min(rows, row + kTile));
+    selection.score(row, std::min(rows, row + kTile));
   }
   selection.choose(count);
+  if (!selection.divides_ties()) {
+    const auto above = (weight.abs() * importance).view(at::kInt) > selection.threshold();
+    return keep.defined() ? at::logical_and(above, keep) : above;
+  }
   auto mask = keep.defined() ? keep.clone() : at::empty(weight.sizes(), at::kBool);
   for (int64_t row = 0; row < rows; row += kTile) {
     selection.write(mask, row, std::min(rows, row + kTile));

@@ -5,7 +5,9 @@
 
 #include "support/catch.h"
 #include <cmath>
+#include <limits>
 
+#include "core/large_tensor.h"
 #include "support/layer.h"
 #include "support/require_close.h"
 
@@ -45,6 +47,15 @@ TEST_CASE("upper_factor: R is upper triangular and R R^T gives the matrix back")
       require_close(upper.matmul(upper.t()), matrix, dtype == at::kFloat ? 1e-4 : 1e-12);
     }
   }
+}
+
+TEST_CASE(
+    "upper_factor: a large factor in memory that was used before has zeros below its diagonal") {
+  const auto matrix = positive_definite(1100, 4, at::kFloat);
+  large_empty({1100, 1100}, matrix.options()).fill_(std::numeric_limits<float>::quiet_NaN());
+  const auto upper = upper_factor(matrix);
+  CHECK(at::equal(upper, upper.triu()));
+  require_close(upper.matmul(upper.t()), matrix, 1e-4);
 }
 
 TEST_CASE("upper_factor: its inverse is the upper Cholesky factor of the inverse") {
