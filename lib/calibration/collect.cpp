@@ -44,14 +44,27 @@ int64_t CalibrationStream::samples() const {
   return count;
 }
 
+torch::Tensor CalibrationStream::input(const Block& block, int64_t stage,
+                                       const Batch& batch) const {
+  const bool known = batch.input.defined() && collected_ == std::pair(&block, stage);
+  return known ? batch.input : block.input(stage, batch.state);
+}
+
+void CalibrationStream::forget_inputs() {
+  for (auto& batch : batches_) batch.input = torch::Tensor();
+}
+
 InputStats CalibrationStream::collect(const Block& block, int64_t stage, Needs needs,
-                                      const std::string& layer, int64_t columns) const {
+                                      const std::string& layer, int64_t columns, bool keep_inputs) {
   const at::NoGradGuard no_grad;
+  forget_inputs();
+  collected_ = {&block, stage};
   InputStats stats(columns, needs);
-  for (const auto& batch : batches_) {
+  for (auto& batch : batches_) {
     if (on_batch) on_batch();
     const auto x = block.input(stage, batch.state);
     stats.add(x, x.size(0), {layer, batch.first_sample, batch.sample_tokens});
+    if (keep_inputs) batch.input = x;
   }
   return stats;
 }
@@ -59,6 +72,7 @@ InputStats CalibrationStream::collect(const Block& block, int64_t stage, Needs n
 void CalibrationStream::pass(const Block& block, int64_t seen, int64_t applied, bool keep,
                              const See& see) {
   const at::NoGradGuard no_grad;
+  forget_inputs();
   for (auto& batch : batches_) {
     BlockState state = batch.state;
     for (int64_t stage = 0; stage < std::max(seen, applied); ++stage) {
@@ -75,7 +89,9 @@ void CalibrationStream::apply(const Block& block, int64_t stage) {
   const at::NoGradGuard no_grad;
   for (auto& batch : batches_) {
     if (on_batch) on_batch();
-    block.apply(stage, block.input(stage, batch.state), batch.state);
+    const auto x = input(block, stage, batch);
+    batch.input = torch::Tensor();
+    block.apply(stage, x, batch.state);
   }
 }
 

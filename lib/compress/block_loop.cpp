@@ -7,6 +7,7 @@
 
 #include "compress/method_plan.h"
 #include "compress/shared_factors.h"
+#include "core/large_tensor.h"
 #include "cupel/calibration/collect.h"
 #include "cupel/core/check.h"
 #include "cupel/core/error.h"
@@ -83,9 +84,11 @@ class Run {
     return linears;
   }
 
-  InputStats collect(const Block& block, int64_t stage, const NamedLinear& first) {
+  InputStats collect(const Block& block, int64_t stage, const NamedLinear& first,
+                     bool keep_inputs) {
     name_ = first.name;
-    return stream_.collect(block, stage, needs_, first.name, first.linear->weight().size(1));
+    return stream_.collect(block, stage, needs_, first.name, first.linear->weight().size(1),
+                           keep_inputs);
   }
 
   LayerResult compress_linear(const NamedLinear& linear, const InputStats& stats,
@@ -143,14 +146,15 @@ class Run {
     std::vector<LayerResult> results;
     for (int64_t stage = 0; stage < block.stages(); ++stage) {
       const auto linears = chosen(block, stage);
+      const bool last = layer + 1 == layers_ && stage + 1 == block.stages();
       if (!linears.empty()) {
-        const InputStats stats = collect(block, stage, linears.front());
+        const InputStats stats = collect(block, stage, linears.front(), !last);
         SharedFactors shared;
         for (const auto& linear : linears) {
           results.push_back(compress_linear(linear, stats, shared));
         }
+        release_large_memory();  // the samples want room
       }
-      const bool last = layer + 1 == layers_ && stage + 1 == block.stages();
       if (!last) stream_.apply(block, stage);
     }
     return results;
@@ -189,6 +193,7 @@ class Run {
       last_stats = stats.get();
       results.push_back(compress_linear(linear, *stats, shared));
     }
+    release_large_memory();
     if (compressed_on && !last) stream_.forward(block);
     return results;
   }

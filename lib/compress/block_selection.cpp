@@ -62,7 +62,7 @@ BlockSelection::BlockSelection(int64_t rows, int64_t tile, std::string name)
 void BlockSelection::begin(const torch::Tensor& weight, const torch::Tensor& importance,
                            const torch::Tensor& keep) {
   weight_ = weight;
-  importance_ = importance;
+  importance_ = importance.contiguous();
   keep_ = keep;
   columns_ = weight.size(1);
 }

@@ -375,6 +375,8 @@ SweepResult column_sweep(const ColumnSweep& sweep) {
   check(!sweep.count ||
             (weight.is_cpu() && sweep.importance.defined() && sweep.importance.size(0) == columns),
         here, "weights are counted off on the CPU, with one importance a column.");
+  check(!sweep.count || (!sweep.select && sweep.m == 0), here,
+        "count takes the place of select and of n:m.");
   check(sweep.m == 0 || (sweep.importance.defined() && sweep.importance.size(0) == columns), here,
         "n:m needs one importance a column.");
   const at::NoGradGuard no_grad;

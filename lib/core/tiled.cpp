@@ -75,7 +75,7 @@ struct GramTile {
 // arranges what it reads of both sides anew; along it small, because half of such a tile is wasted.
 std::vector<GramTile> gram_tiles(int64_t n) {
   const int64_t side = even_tile(n), high = n >= 2048 ? 2 * side : side;
-  const int64_t most = n >= 2048 ? 4 * kTile : 2 * kTile;
+  const int64_t most = n >= 2048 ? 4 * kTile : 3 * kTile;
   std::vector<GramTile> tiles;
   const auto add = [&](int64_t row, int64_t column, int64_t rows, int64_t columns) {
     rows = std::min(rows, n - row);

@@ -9,8 +9,8 @@ namespace cupel {
 /// (transformers' order, which matters in 16 bits).
 inline torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps) {
   const auto wide = x.to(torch::kFloat32);
-  const auto normed = wide * at::rsqrt(wide.pow(2).mean(-1, true) + eps);
-  return weight * normed.to(x.scalar_type());
+  auto normed = (wide * at::rsqrt(wide.pow(2).mean(-1, true) + eps)).to(x.scalar_type());
+  return weight.scalar_type() == x.scalar_type() ? normed.mul_(weight) : weight * normed;
 }
 
 }  // namespace cupel

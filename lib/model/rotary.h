@@ -9,7 +9,7 @@ namespace cupel {
 inline torch::Tensor rotate(const torch::Tensor& x, const torch::Tensor& cos,
                             const torch::Tensor& sin) {
   const auto halves = x.chunk(2, -1);
-  return x * cos + at::cat({-halves[1], halves[0]}, -1) * sin;
+  return (x * cos).add_(at::cat({-halves[1], halves[0]}, -1) * sin);
 }
 
 }  // namespace cupel

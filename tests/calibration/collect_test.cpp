@@ -95,6 +95,24 @@ TEST_CASE("collect: forward is the stages in order, and counts are known") {
   CHECK(stream.empty());
 }
 
+TEST_CASE("collect: inputs that are kept serve the stage that comes next and no other") {
+  const auto model = tiny_model();
+  CalibrationStream stream(*model, tiny_calibration({4, 4, 6})), plain = stream;
+  const auto block = model->block(0);
+  const auto gram_of = [&](CalibrationStream& of, int64_t stage, bool keep) {
+    return of.collect(*block, stage, Needs::gram, "q", stage == 3 ? 24 : 16, keep).gram();
+  };
+  for (int64_t stage = 0; stage < block->stages(); ++stage) {
+    CHECK(at::equal(gram_of(stream, stage, true), gram_of(plain, stage, false)));
+    stream.apply(*block, stage);
+    plain.apply(*block, stage);
+  }
+  gram_of(stream, 0, true);
+  const auto other = model->block(1);  // not the block whose inputs are at hand
+  for (auto* each : {&stream, &plain}) each->forward(*other);
+  CHECK(at::equal(gram_of(stream, 0, false), gram_of(plain, 0, false)));
+}
+
 TEST_CASE("collect: a copy of a stream runs on its own") {
   const auto model = tiny_model();
   CalibrationStream stream(*model, tiny_calibration({8, 8}));
@@ -112,7 +130,7 @@ TEST_CASE("collect: non-finite activations are named by layer, sample and token"
   for (const auto& sample : calibration.samples) sample.masked_fill_(sample == 49, 48);
   calibration.samples[2][3] = 49;  // now the only one
   embedding[49][5] = std::numeric_limits<float>::infinity();
-  const CalibrationStream stream(*model, calibration);
+  CalibrationStream stream(*model, calibration);
   const auto collect = [&] {
     stream.collect(*model->block(0), 0, Needs::gram, "model.layers.0.self_attn.q_proj", 16);
   };

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cupel/calibration/input_stats.h"
@@ -25,9 +26,10 @@ class CalibrationStream {
   std::function<void()> on_batch;
 
   /// Statistics of the inputs of one stage's linears as the block stands now; `layer` names the
-  /// first of them, for messages.
+  /// first of them, for messages. With `keep_inputs` they are not made again by an apply() of the same
+  /// block and stage that comes next; nothing before the stage's linears may change until then.
   InputStats collect(const Block& block, int64_t stage, Needs needs, const std::string& layer,
-                     int64_t columns) const;
+                     int64_t columns, bool keep_inputs = false);
   /// Called with the input of a stage, and the samples that it is of.
   using See = std::function<void(int64_t stage, const torch::Tensor& input, int64_t first_sample,
                                  int64_t sample_tokens)>;
@@ -46,7 +48,12 @@ class CalibrationStream {
   struct Batch {
     BlockState state;
     int64_t first_sample, sample_tokens;
+    torch::Tensor input = {};  // of collected_
   };
+  torch::Tensor input(const Block& block, int64_t stage, const Batch& batch) const;
+  void forget_inputs();
+
+  std::pair<const Block*, int64_t> collected_ = {nullptr, 0};
   std::vector<Batch> batches_;
 };
 

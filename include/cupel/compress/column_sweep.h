@@ -53,7 +53,7 @@ struct ColumnSweep {
   /// The weights of a block to keep, [out, columns] bool, in addition to `keep`. Called on the
   /// calling thread when the block is reached; may be empty.
   std::function<torch::Tensor(const SweepColumns&)> select;
-  /// Instead of `select`: how many of the weights in the columns [begin, end) go, the lowest by |weight| *
+  /// Instead of `select` and n:m: how many of the weights in the columns [begin, end) go, the lowest by |weight| *
   /// importance; what `keep` has pruned counts and goes first. Of equal ones the later goes, row by row.
   /// Only on the CPU; may be empty. `name` is the layer, for messages.
   std::function<int64_t(int64_t begin, int64_t end)> count;

@@ -70,13 +70,14 @@ class LlamaBlock : public Block {
         state.carried = attention(x, state);
         break;
       case 1:
-        state.hidden = state.hidden + o_.forward(x);
+        state.hidden = plus(o_.forward(x), state.hidden);
         break;
       case 2:
-        state.carried = at::silu(gate_.forward(x)) * up_.forward(x);
+        state.carried = gate_.forward(x);
+        at::silu_(state.carried).mul_(up_.forward(x));
         break;
       default:
-        state.hidden = state.hidden + down_.forward(x);
+        state.hidden = plus(down_.forward(x), state.hidden);
         state.carried = torch::Tensor();
     }
   }
@@ -96,6 +97,11 @@ class LlamaBlock : public Block {
   }
 
  private:
+  // In the memory of `made`, which is nobody else's.
+  static torch::Tensor plus(torch::Tensor made, const torch::Tensor& hidden) {
+    return made.scalar_type() == hidden.scalar_type() ? made.add_(hidden) : hidden + made;
+  }
+
   // The same sums by the fastest products. The others, calibration's, are those of transformers.
   void apply_packed(int64_t stage, const torch::Tensor& x, BlockState& state) const {
     switch (stage) {
