@@ -18,7 +18,7 @@ namespace cupel {
 
 namespace {
 
-constexpr int64_t kPanel = 4 * kFactorTile;
+constexpr int64_t kPanel = 8 * kFactorTile;
 
 using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -30,7 +30,7 @@ class Factoring {
   explicit Factoring(const FactorInput& input)
       : input_(input),
         n_(input.matrix.size(0)),
-        upper_(large_empty({n_, n_}, input.matrix.options().dtype(input.dtype))) {
+        upper_(large_matrix(n_, n_, input.matrix.options().dtype(input.dtype))) {
     made_.inverses.resize((n_ + kFactorTile - 1) / kFactorTile);
   }
 

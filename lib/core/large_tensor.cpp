@@ -1,12 +1,15 @@
 #include "core/large_tensor.h"
 
 #include <ATen/Functions.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <mutex>
 #include <vector>
+
+#include "cupel/core/parallel.h"
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -32,9 +35,10 @@ void unmap(const Block& block) { munmap(block.begin, block.bytes); }
 // Blocks that are free.
 class Kept {
  public:
-  // A block of at least `bytes`; begin is null where the system has none.
-  Block take(size_t bytes) {
+  // A block of at least `least` bytes; begin is null where the system has none.
+  Block take(size_t least) {
     const std::lock_guard lock(mutex_);
+    const size_t bytes = (least + kHugePage - 1) / kHugePage * kHugePage;
     const size_t most = bytes + bytes / 4;
     const auto fits = std::find_if(blocks_.begin(), blocks_.end(), [&](const Block& block) {
       return block.bytes >= bytes && block.bytes <= most;
@@ -46,7 +50,7 @@ class Kept {
       return found;
     }
     release();
-    Block made{nullptr, (bytes + kHugePage - 1) / kHugePage * kHugePage};
+    Block made{nullptr, bytes};
     made.begin =
         mmap(nullptr, made.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (made.begin == MAP_FAILED) return {};
@@ -106,6 +110,34 @@ torch::Tensor large_empty(at::IntArrayRef sizes, const at::TensorOptions& option
 void release_large_memory() {}
 
 #endif
+
+namespace {
+
+// What the rows of a matrix need between them: nothing, or a line of the cache.
+int64_t bytes_apart(int64_t row_bytes) {
+  constexpr int64_t kConflict = 1024, kLine = 64;
+  return row_bytes % kConflict == 0 ? kLine : 0;
+}
+
+}  // namespace
+
+torch::Tensor large_matrix(int64_t rows, int64_t columns, const at::TensorOptions& options) {
+  const auto entry =
+      static_cast<int64_t>(c10::elementSize(c10::typeMetaToScalarType(options.dtype())));
+  const int64_t apart = bytes_apart(columns * entry) / entry;
+  return large_empty({rows, columns + apart}, options).slice(1, 0, columns);
+}
+
+torch::Tensor with_rows_apart(const torch::Tensor& matrix) {
+  const int64_t entry = static_cast<int64_t>(matrix.element_size());
+  if (matrix.stride(1) == 1 && bytes_apart(matrix.stride(0) * entry) == 0) return matrix;
+  const auto made = large_matrix(matrix.size(0), matrix.size(1), matrix.options());
+  parallel_for(matrix.size(0), 64, [&](int64_t row, int64_t last) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    made.slice(0, row, last).copy_(matrix.slice(0, row, last));
+  });
+  return made;
+}
 
 torch::Tensor large_zeros(at::IntArrayRef sizes, const at::TensorOptions& options) {
   return large_empty(sizes, options).zero_();

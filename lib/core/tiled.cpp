@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/large_tensor.h"
 #include "cupel/core/parallel.h"
 
 namespace cupel {
@@ -173,8 +174,8 @@ void tiled_gram_(const torch::Tensor& gram, const torch::Tensor& x, double alpha
     bfloat16_gram_(gram, x.contiguous(), alpha);
     return;
   }
-  const auto all = x.to(gram.scalar_type());
   const int64_t n = gram.size(0);
+  const auto all = with_rows_apart(x.to(gram.scalar_type()));
   const auto tiles = gram_tiles(n);
   for_each_tile(static_cast<int64_t>(tiles.size()), [&](int64_t number) {
     const auto [row, column, high, wide] = tiles[number];

@@ -43,6 +43,35 @@ TEST_CASE("large_zeros: memory that was used before holds zeros again") {
   CHECK((again == 0).all().item<bool>());
 }
 
+TEST_CASE("large_matrix, with_rows_apart: rows that do not begin in the same sets of the cache") {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16}) {
+    for (const int64_t columns : {1, 128, 255, 256, 512, 1000, 4096}) {
+      const auto made = large_matrix(40, columns, at::TensorOptions(dtype));
+      const auto bytes = columns * static_cast<int64_t>(made.element_size());
+      CHECK(made.sizes() == at::IntArrayRef({40, columns}));
+      CHECK(made.stride(0) * static_cast<int64_t>(made.element_size()) ==
+            bytes + (bytes % 1024 == 0 ? 64 : 0));
+      const auto given = at::randn({40, columns}).to(dtype);
+      const auto apart = with_rows_apart(given);
+      CHECK(at::equal(apart, given));
+      CHECK(apart.is_same(given) == (bytes % 1024 != 0));
+      const auto columns_first = given.t().contiguous().t();
+      CHECK(at::equal(with_rows_apart(columns_first), given));
+    }
+  }
+  CHECK(with_rows_apart(at::empty({0, 256})).sizes() == at::IntArrayRef({0, 256}));
+}
+
+TEST_CASE("large_empty: memory of a little less than was used is used again") {
+  const at::TensorOptions options(at::kFloat);
+  release_large_memory();
+  const void* first = large_empty({1024, 1040}, options).data_ptr();  // two and a bit huge pages
+  const auto again = large_empty({1024, 1040}, options);
+#ifdef __linux__
+  CHECK(again.data_ptr() == first);
+#endif
+}
+
 TEST_CASE("large_empty: memory of another size is given back before more is taken") {
   const at::TensorOptions options(at::kByte);
   const auto resident = [] {
