@@ -39,7 +39,7 @@ LayerResult Compressor::compress(const torch::Tensor& weight, const LayerOptions
   return compress(weight, InputStats(weight.size(1), Needs::none), options);
 }
 
-void check_task(const char* function, const LayerTask& task, Needs needs) {
+double check_task(const char* function, const LayerTask& task, Needs needs) {
   const auto& weight = task.weight;
   check(weight.defined() && weight.dim() == 2 && weight.numel() > 0, function,
         "a weight is [out, in]. Got ", weight.defined() ? weight.sizes() : at::IntArrayRef(),
@@ -65,13 +65,15 @@ void check_task(const char* function, const LayerTask& task, Needs needs) {
                                     "; give calibration text, or a method that needs none."));
     }
   }
-  if (!std::isfinite(largest_magnitude(weight))) {
+  const double largest = largest_magnitude(weight);
+  if (!std::isfinite(largest)) {
     const auto bad = at::isfinite(weight).logical_not().nonzero();
     throw NumericalError(c10::str("[", function, "] weights must be finite. Got ", bad.size(0),
                                   " that are not in ", task.name, ", the first at row ",
                                   bad[0][0].item<int64_t>(), ", column ", bad[0][1].item<int64_t>(),
                                   "; the checkpoint is damaged."));
   }
+  return largest;
 }
 
 namespace {
@@ -123,17 +125,18 @@ double output_energy(const torch::Tensor& after, const torch::Tensor& before, do
 
 }  // namespace
 
-void fill_basics(const LayerTask& task, LayerResult& result) {
+void fill_basics(const LayerTask& task, int64_t zeros, LayerResult& result) {
   result.name = task.name;
   result.rows = task.weight.size(0);
   result.columns = task.weight.size(1);
-  result.sparsity = static_cast<double>(count_zeros(result.weight)) / result.weight.numel();
+  result.sparsity = static_cast<double>(zeros) / result.weight.numel();
   result.tokens = task.stats.tokens();
   result.dead_columns = task.stats.dead_columns();
 }
 
 void finish_result(const LayerTask& task, LayerResult& result) {
-  if (!std::isfinite(largest_magnitude(result.weight))) {
+  const Magnitudes found = magnitudes(result.weight);
+  if (!std::isfinite(found.largest)) {
     const auto bad = at::isfinite(result.weight).logical_not().nonzero()[0];
     const auto value = [&](const torch::Tensor& tensor) {
       return tensor[bad[0]][bad[1]].to(at::kFloat).item<float>();
@@ -144,7 +147,7 @@ void finish_result(const LayerTask& task, LayerResult& result) {
         ", where the weight was ", value(task.weight), "; ", result.weight.scalar_type(),
         " has no room for it. Load the model with dtype=\"float32\", or use more bits."));
   }
-  fill_basics(task, result);
+  fill_basics(task, found.zeros, result);
   const Quantized quantized = result.quantized();
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, quantized));
   if (!task.measure_loss || !includes(task.stats.needs(), Needs::gram)) return;

@@ -2,6 +2,7 @@
 #include <torch/types.h>
 
 #include "compress/result_basics.h"
+#include "core/scan.h"
 #include "cupel/core/check.h"
 
 namespace cupel {
@@ -54,7 +55,7 @@ LayerResult compress_finite_rows(const Compressor& method, const LayerTask& task
   result.codes = result.scales = result.zeros = torch::Tensor();
   result.group_index = result.permutation = torch::Tensor();
   result.bits = 0;
-  fill_basics(task, result);
+  fill_basics(task, count_zeros(result.weight), result);
   result.packed_bytes = static_cast<int64_t>(packed_bytes(result.weight, result.mask, {}));
   return result;
 }

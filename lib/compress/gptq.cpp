@@ -48,8 +48,10 @@ LayerResult Gptq::compress(const LayerTask& task) const {
   const at::NoGradGuard no_grad;
   const bool may_fall_back = options_.on_failure == "rtn";
   const bool empty = task.stats.tokens() == 0;
-  check_task("Gptq", task, empty && may_fall_back ? Needs::none : Needs::gram);
-  const SweepSetup setup(task, options_.damping, options_.rules, options_.order == "activation");
+  const double largest =
+      check_task("Gptq", task, empty && may_fall_back ? Needs::none : Needs::gram);
+  const SweepSetup setup(task, largest, options_.damping, options_.rules,
+                         options_.order == "activation");
   if (setup.must_fall_back("Gptq", may_fall_back)) {
     const Grid plain = without_inputs(grid_);
     LayerResult result = Rtn(plain, {.rules = options_.rules}).compress(task);

@@ -94,13 +94,13 @@ LayerResult SparseGpt::compress(const LayerTask& task) const {
   const at::NoGradGuard no_grad;
   const bool may_fall_back = options_.on_failure != "error";
   const bool empty = task.stats.tokens() == 0;
-  check_task(kHere, task, empty && may_fall_back ? Needs::none : needs());
+  const double largest = check_task(kHere, task, empty && may_fall_back ? Needs::none : needs());
   check(!pattern_.is_n_of_m() || task.weight.size(1) % pattern_.m == 0, "n_of_m",
         "columns must be a multiple of ", pattern_.m, ". Got weight ", task.weight.sizes(), " in ",
         task.name, ".");
   Pattern pattern = pattern_;
   if (task.prune_count >= 0) pattern.count = task.prune_count;
-  const SweepSetup setup(task, options_.damping, options_.rules);
+  const SweepSetup setup(task, largest, options_.damping, options_.rules);
   if (setup.must_fall_back(kHere, may_fall_back)) return fall_back(task, pattern, setup.obstacle());
   ColumnSweep sweep;
   sweep.block = options_.block;

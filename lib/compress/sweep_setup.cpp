@@ -9,7 +9,6 @@
 #include "compress/grid_result.h"
 #include "compress/min_max_rows.h"
 #include "compress/quantizers/range.h"
-#include "core/scan.h"
 #include "cupel/core/error.h"
 #include "cupel/core/parallel.h"
 
@@ -19,8 +18,7 @@ namespace {
 
 // Weights far from 1 are swept in units of a power of two, so that neither their squares nor their
 // products with the factor leave float32.
-double weight_unit(const torch::Tensor& weight) {
-  const double largest = largest_magnitude(weight);
+double weight_unit(double largest) {
   if (largest == 0 || (largest >= 0x1p-20 && largest <= 0x1p20)) return 1.0;
   return std::ldexp(1.0, std::ilogb(largest));
 }
@@ -41,10 +39,11 @@ RowsToFit rows_of(const torch::Tensor& weight) {
 
 }  // namespace
 
-SweepSetup::SweepSetup(const LayerTask& task, double damping, Rules rules, bool by_activation)
+SweepSetup::SweepSetup(const LayerTask& task, double largest, double damping, Rules rules,
+                       bool by_activation)
     : name_(task.name) {
   const auto weight = task.weight.detach().to(at::kFloat);
-  unit_ = weight_unit(weight);
+  unit_ = weight_unit(largest);
   weight_ = scaled(weight, 1.0 / unit_).contiguous();
   if (task.stats.tokens() == 0) {
     obstacle_ = "0 tokens reached it";

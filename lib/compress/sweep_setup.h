@@ -14,8 +14,9 @@ namespace cupel {
 /// What Gptq and SparseGpt share before and after their sweep.
 class SweepSetup {
  public:
-  /// `by_activation`: columns by falling Hessian diagonal.
-  SweepSetup(const LayerTask& task, double damping, Rules rules, bool by_activation = false);
+  /// `largest`: the largest |weight|. `by_activation`: columns by falling Hessian diagonal.
+  SweepSetup(const LayerTask& task, double largest, double damping, Rules rules,
+             bool by_activation = false);
 
   /// Why there is nothing to sweep with; "" when there is.
   const std::string& obstacle() const { return obstacle_; }

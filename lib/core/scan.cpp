@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "core/clones.h"
@@ -58,36 +59,52 @@ CUPEL_CLONES int32_t zeros_of(const int16_t* data, int64_t size) { return zeros_
 CUPEL_CLONES int32_t zeros_of(const int8_t* data, int64_t size) { return zeros_in(data, size); }
 
 // of_chunk(entries, how many) for each chunk.
-template <typename Bits, typename Part>
-std::vector<Part> scan(const torch::Tensor& tensor, Part (*of_chunk)(const Bits*, int64_t)) {
+template <typename Bits, typename OfChunk>
+auto scan(const torch::Tensor& tensor, const OfChunk& of_chunk) {
   const auto* data = static_cast<const Bits*>(tensor.const_data_ptr());
   const int64_t size = tensor.numel();
-  std::vector<Part> parts((size + kChunk - 1) / kChunk, Part(0));
+  std::vector<decltype(of_chunk(data, size))> parts((size + kChunk - 1) / kChunk);
   parallel_for(size, kChunk, [&](int64_t begin, int64_t end) {
     parts[begin / kChunk] = of_chunk(data + begin, end - begin);
   });
   return parts;
 }
 
-template <typename Bits>
-Bits largest_bits(const torch::Tensor& tensor) {
-  const auto parts = scan<Bits, Bits>(tensor, largest_of);
-  return *std::max_element(parts.begin(), parts.end());
-}
-
+// The float of these bits; infinity beyond what is finite.
 template <typename Float, typename Bits>
-double largest(const torch::Tensor& tensor) {
-  const Bits bits = largest_bits<Bits>(tensor);
+double magnitude(Bits bits) {
   Float value;
   std::memcpy(&value, &bits, sizeof(bits));
   const double wide = static_cast<double>(static_cast<float>(value));
   return wide <= std::numeric_limits<float>::max() ? wide : std::numeric_limits<double>::infinity();
 }
 
+template <typename Float, typename Bits>
+double largest(const torch::Tensor& tensor) {
+  const auto parts =
+      scan<Bits>(tensor, [](const Bits* data, int64_t size) { return largest_of(data, size); });
+  return magnitude<Float>(*std::max_element(parts.begin(), parts.end()));
+}
+
 template <typename Bits>
 int64_t zeros(const torch::Tensor& tensor) {
-  const auto parts = scan<Bits, int32_t>(tensor, zeros_of);
+  const auto parts =
+      scan<Bits>(tensor, [](const Bits* data, int64_t size) { return zeros_of(data, size); });
   return std::accumulate(parts.begin(), parts.end(), int64_t{0});
+}
+
+template <typename Float, typename Bits>
+Magnitudes both(const torch::Tensor& tensor) {
+  const auto parts = scan<Bits>(tensor, [](const Bits* data, int64_t size) {
+    return std::pair(largest_of(data, size), zeros_of(data, size));
+  });
+  Bits most = 0;
+  int64_t count = 0;
+  for (const auto& [largest, zeros] : parts) {
+    most = std::max(most, largest);
+    count += zeros;
+  }
+  return {magnitude<Float>(most), count};
 }
 
 }  // namespace
@@ -115,6 +132,20 @@ int64_t count_zeros(const torch::Tensor& tensor) {
   }
   if (!plain(tensor)) return (tensor == 0).sum().item<int64_t>();
   return tensor.scalar_type() == at::kFloat ? zeros<int32_t>(tensor) : zeros<int16_t>(tensor);
+}
+
+Magnitudes magnitudes(const torch::Tensor& tensor) {
+  if (tensor.numel() == 0 || !plain(tensor)) {
+    return {largest_magnitude(tensor), count_zeros(tensor)};
+  }
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return both<float, int32_t>(tensor);
+    case at::kHalf:
+      return both<at::Half, int16_t>(tensor);
+    default:
+      return both<at::BFloat16, int16_t>(tensor);
+  }
 }
 
 }  // namespace cupel

@@ -49,3 +49,20 @@ TEST_CASE("count_zeros: of either sign, at any size") {
   marks.slice(0, 5, 70001, 7).fill_(false);
   CHECK(count_zeros(marks) == marks.logical_not().sum().item<int64_t>());
 }
+
+TEST_CASE("magnitudes: the largest and the zeros at once") {
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16, at::kDouble}) {
+    for (const int64_t size : {0, 1, 17, 70001, 200000}) {
+      auto x = at::randn({size}).to(dtype);
+      x.slice(0, 0, size, 3).zero_();
+      INFO(dtype << " " << size);
+      CHECK(magnitudes(x).largest == largest_magnitude(x));
+      CHECK(magnitudes(x).zeros == count_zeros(x));
+      CHECK(magnitudes(x.expand({2, size}).t()).zeros == 2 * count_zeros(x));
+    }
+  }
+  auto bad = at::zeros({100000});
+  bad[99999] = std::nan("");
+  CHECK(std::isinf(magnitudes(bad).largest));
+  CHECK(magnitudes(bad).zeros == 99999);
+}

@@ -107,7 +107,7 @@ void finish_result(const LayerTask& task, LayerResult& result);
 
 /// Refuses what no method can work with, naming the layer: a weight that is not a float matrix,
 /// NaN or infinite weights (NumericalError), statistics of another width or without what `needs`
-/// asks for, zero calibration tokens (NumericalError), a mask of another shape.
-void check_task(const char* function, const LayerTask& task, Needs needs);
+/// asks for, zero calibration tokens (NumericalError), a mask of another shape. Returns the largest |weight|.
+double check_task(const char* function, const LayerTask& task, Needs needs);
 
 }  // namespace cupel
