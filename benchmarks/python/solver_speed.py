@@ -3,11 +3,11 @@
     python benchmarks/python/solver_speed.py [--sizes 1024 2048 4096] [--json FILE] [--anyway]
 
 The rival is tests/python/textbook.py: each method as its paper computes it, over all rows in one go.
-Runs of both and of the matrix product that sets the limit alternate, and so does which side comes first. The limit counts the arithmetic
-that nobody avoids: c^3/3 for one Cholesky factor and r c^2 for the updates, n c^2 for the symmetric
-half of X^T X, at the rate of the product in the same run. Relative errors are printed beside the
-times. --cpu-time takes the time that this process had the processor, on one thread: rough, but of
-some use where others run.
+Runs of both and of the matrix product that sets the limit alternate, and so does which side comes
+first. The limit counts the arithmetic that nobody avoids: c^3/3 for one Cholesky factor and r c^2 for
+the updates, n c^2 for the symmetric half of X^T X, at the rate of the product in the same run.
+Relative errors are printed beside the times. --cpu-time takes the time that this process had the
+processor, on one thread: rough, but of some use where others run.
 """
 
 from __future__ import annotations

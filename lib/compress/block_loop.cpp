@@ -149,6 +149,7 @@ class Run {
       const bool last = layer + 1 == layers_ && stage + 1 == block.stages();
       if (!linears.empty()) {
         const InputStats stats = collect(block, stage, linears.front(), !last);
+        if (last) stream_.clear();
         SharedFactors shared;
         for (const auto& linear : linears) {
           results.push_back(compress_linear(linear, stats, shared));
@@ -185,6 +186,7 @@ class Run {
                    name_ = names[stage];
                    inputs[stage]->add(x, x.size(0), {name_, first, tokens});
                  });
+    if (last) stream_.clear();
     std::vector<LayerResult> results;
     const InputStats* last_stats = nullptr;
     SharedFactors shared;
