@@ -44,12 +44,6 @@ int64_t CalibrationStream::samples() const {
   return count;
 }
 
-torch::Tensor CalibrationStream::input(const Block& block, int64_t stage,
-                                       const Batch& batch) const {
-  const bool known = batch.input.defined() && collected_ == std::pair(&block, stage);
-  return known ? batch.input : block.input(stage, batch.state);
-}
-
 void CalibrationStream::forget_inputs() {
   for (auto& batch : batches_) batch.input = torch::Tensor();
 }
@@ -87,10 +81,11 @@ void CalibrationStream::pass(const Block& block, int64_t seen, int64_t applied, 
 
 void CalibrationStream::apply(const Block& block, int64_t stage) {
   const at::NoGradGuard no_grad;
+  const bool known = collected_ == std::pair(&block, stage);
   for (auto& batch : batches_) {
     if (on_batch) on_batch();
-    const auto x = input(block, stage, batch);
-    batch.input = torch::Tensor();
+    const auto kept = std::exchange(batch.input, torch::Tensor());
+    const auto x = known && kept.defined() ? kept : block.input(stage, batch.state);
     block.apply(stage, x, batch.state);
   }
 }

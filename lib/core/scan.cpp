@@ -86,6 +86,19 @@ double largest(const torch::Tensor& tensor) {
   return magnitude<Float>(*std::max_element(parts.begin(), parts.end()));
 }
 
+// of.operator()<Float, Bits>() for the dtype of a plain tensor.
+template <typename Of>
+auto by_dtype(const torch::Tensor& tensor, const Of& of) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return of.template operator()<float, int32_t>();
+    case at::kHalf:
+      return of.template operator()<at::Half, int16_t>();
+    default:
+      return of.template operator()<at::BFloat16, int16_t>();
+  }
+}
+
 template <typename Bits>
 int64_t zeros(const torch::Tensor& tensor) {
   const auto parts =
@@ -116,14 +129,8 @@ double largest_magnitude(const torch::Tensor& tensor) {
     return value <= std::numeric_limits<double>::max() ? value
                                                        : std::numeric_limits<double>::infinity();
   }
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return largest<float, int32_t>(tensor);
-    case at::kHalf:
-      return largest<at::Half, int16_t>(tensor);
-    default:
-      return largest<at::BFloat16, int16_t>(tensor);
-  }
+  return by_dtype(tensor,
+                  [&]<typename Float, typename Bits>() { return largest<Float, Bits>(tensor); });
 }
 
 int64_t count_zeros(const torch::Tensor& tensor) {
@@ -138,14 +145,8 @@ Magnitudes magnitudes(const torch::Tensor& tensor) {
   if (tensor.numel() == 0 || !plain(tensor)) {
     return {largest_magnitude(tensor), count_zeros(tensor)};
   }
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return both<float, int32_t>(tensor);
-    case at::kHalf:
-      return both<at::Half, int16_t>(tensor);
-    default:
-      return both<at::BFloat16, int16_t>(tensor);
-  }
+  return by_dtype(tensor,
+                  [&]<typename Float, typename Bits>() { return both<Float, Bits>(tensor); });
 }
 
 }  // namespace cupel

@@ -62,7 +62,7 @@ TEST_CASE("large_matrix, with_rows_apart: rows that do not begin in the same set
   CHECK(with_rows_apart(at::empty({0, 256})).sizes() == at::IntArrayRef({0, 256}));
 }
 
-TEST_CASE("large_empty: memory of a little less than was used is used again") {
+TEST_CASE("large_empty: a size between whole huge pages is used again too") {
   const at::TensorOptions options(at::kFloat);
   release_large_memory();
   const void* first = large_empty({1024, 1040}, options).data_ptr();  // two and a bit huge pages

@@ -50,7 +50,6 @@ class CalibrationStream {
     int64_t first_sample, sample_tokens;
     torch::Tensor input = {};  // of collected_
   };
-  torch::Tensor input(const Block& block, int64_t stage, const Batch& batch) const;
   void forget_inputs();
 
   std::pair<const Block*, int64_t> collected_ = {nullptr, 0};
